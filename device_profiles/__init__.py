@@ -1,0 +1,1 @@
+"""Devices as data: registers, resolutions, limits, golden frames."""

@@ -1,0 +1,1 @@
+"""Reads instruments, signs, keeps until receipted, publishes."""

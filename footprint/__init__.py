@@ -1,0 +1,1 @@
+"""From activity to the footprint of a batch, and its recomputation by a stranger."""

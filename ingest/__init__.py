@@ -1,0 +1,1 @@
+"""Verifies, journals, receipts, and keeps the views."""

@@ -1,0 +1,1 @@
+"""The front door: settings, command line, all-in-one process."""

@@ -1,0 +1,1 @@
+"""Measurement, reporting and verification: the shared words and their pure rules."""

@@ -1,0 +1,1 @@
+"""From register integers to corrected activity with its uncertainty."""

@@ -1,0 +1,1 @@
+"""Proofs: signed notes, Merkle tree, checkpoints, bundle container."""
