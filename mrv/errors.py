@@ -1,4 +1,4 @@
-"""The one exception tree. Bad data is a Finding; these are for input refused at a border and for broken programs."""
+"""The one exception tree. Bad data is a Finding; these are for refused input and broken programs."""
 
 from __future__ import annotations
 

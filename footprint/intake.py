@@ -1,0 +1,161 @@
+"""What the engine remembers of envelopes and tables: sources, chains, tagged amounts.
+
+`EnvelopeIndex` holds what every reader needs; `MemoryReadings` adds the readings themselves, which
+is all a verifier has. The server keeps readings in a series store instead and shares the index.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from footprint.readings import ChannelSource
+from mrv.channel import Channel, ChannelTable
+from mrv.envelope import Column, Envelope, column_times
+from mrv.reporting.completeness import StreamChain, chain_link
+from mrv.series import Series, SeriesKey
+
+Row = tuple[int, int, int, str]
+"""(ok, v, length ns, tag) of one reading; of two at one time the larger row stands."""
+
+
+def rows(column: Column) -> list[tuple[int, Row]]:
+    """Time and row of each reading of a column."""
+    size = len(column.v)
+    lengths = column.length or [0] * size
+    tags = column.tag or [None] * size
+    return [
+        (t, (0 if v is None else 1, v or 0, length, tag or ""))
+        for t, v, length, tag in zip(column_times(column), column.v, lengths, tags, strict=True)
+    ]
+
+
+def series_of(items: Sequence[tuple[int, Row]]) -> Series:
+    """Rows in time order as a series."""
+    return Series(
+        t=[t for t, _ in items],
+        v=[row[1] for _, row in items],
+        ok=[row[0] for _, row in items],
+        length=[row[2] for _, row in items],
+        tag=[row[3] for _, row in items],
+    )
+
+
+class EnvelopeIndex:
+    """Sources, chains and tagged amounts, whatever the order the entries came in."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, ChannelTable] = {}
+        self._keys: dict[str, set[SeriesKey]] = {}
+        self._cfgs: dict[SeriesKey, set[str]] = {}
+        self._chains: dict[tuple[str, str], StreamChain] = {}
+        self._tagged: dict[SeriesKey, dict[str, dict[int, Row]]] = {}
+        self._sources: dict[str, list[ChannelSource]] = {}
+
+    def add_table(self, identity: str, table: ChannelTable) -> None:
+        """Take in a channel table."""
+        self._tables[identity] = table
+        self._sources.clear()
+
+    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+        """Take in an envelope's place in its chain, its channels and its tagged amounts."""
+        self.chain(envelope.agent, envelope.stream).add(chain_link(envelope, identity))
+        for column in envelope.cols:
+            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+            cfgs = self._cfgs.setdefault(key, set())
+            if envelope.cfg not in cfgs:
+                cfgs.add(envelope.cfg)
+                self._keys.setdefault(column.ch, set()).add(key)
+                self._sources.clear()
+            if column.tag:
+                tagged = self._tagged.setdefault(key, {})
+                for t, row in rows(column):
+                    if row[3]:
+                        batch = tagged.setdefault(row[3], {})
+                        batch[t] = max(batch.get(t, row), row)
+
+    def chain(self, agent: str, stream: str) -> StreamChain:
+        """The envelopes of a stream; empty where none came."""
+        return self._chains.setdefault((agent, stream), StreamChain())
+
+    def chains(self) -> Sequence[tuple[tuple[str, str], StreamChain]]:
+        """All chains by (agent, stream), sorted."""
+        return sorted(self._chains.items())
+
+    def channels(self) -> Sequence[str]:
+        """Names of all channels that delivered, sorted."""
+        return sorted(self._keys)
+
+    def table(self, identity: str) -> ChannelTable | None:
+        """The table of that identity, None where it is not here."""
+        return self._tables.get(identity)
+
+    def sources(self, channel: str) -> Sequence[ChannelSource]:
+        """Who delivers the channel, sorted by key."""
+        found = self._sources.get(channel)
+        if found is None:
+            found = [self._source(key) for key in sorted(self._keys.get(channel, ()))]
+            self._sources[channel] = found
+        return found
+
+    def _source(self, key: SeriesKey) -> ChannelSource:
+        entries: list[tuple[str, Channel]] = []
+        for cfg in sorted(self._cfgs[key]):
+            table = self._tables.get(cfg)
+            entry = table.channel(key.channel) if table and table.agent == key.agent else None
+            if entry is not None:
+                entries.append((cfg, entry))
+        return ChannelSource(key, tuple(entries))
+
+    def tagged(self, key: SeriesKey, batch: str) -> Series:
+        """Amounts of the channel weighed for `batch`, in time order."""
+        return series_of(sorted(self._tagged.get(key, {}).get(batch, {}).items()))
+
+    def tags(self, key: SeriesKey) -> Sequence[str]:
+        """Batches that amounts of the channel are tagged with, sorted."""
+        return sorted(self._tagged.get(key, {}))
+
+
+class MemoryReadings(EnvelopeIndex):
+    """Readings held in memory: what a verifier has after opening a bundle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: dict[SeriesKey, dict[int, Row]] = {}
+        self._times: dict[SeriesKey, list[int]] = {}
+
+    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+        """Take in an envelope with its readings."""
+        super().add_envelope(identity, envelope)
+        for column in envelope.cols:
+            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+            held = self._rows.setdefault(key, {})
+            for t, row in rows(column):
+                held[t] = max(held.get(t, row), row)
+            self._times.pop(key, None)
+
+    def _ordered(self, key: SeriesKey) -> list[int]:
+        times = self._times.get(key)
+        if times is None:
+            times = self._times[key] = sorted(self._rows.get(key, ()))
+        return times
+
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns; None where there is none."""
+        times = self._ordered(key)
+        return (times[0], times[-1]) if times else None
+
+    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings in [start, end) and up to `margin` good ones on either side."""
+        times = self._ordered(key)
+        held = self._rows.get(key, {})
+        left, right = bisect_left(times, start), bisect_left(times, end)
+        wanted = margin
+        while left > 0 and wanted > 0:
+            left -= 1
+            wanted -= held[times[left]][0]
+        wanted = margin
+        while right < len(times) and wanted > 0:
+            wanted -= held[times[right]][0]
+            right += 1
+        return series_of([(t, held[t]) for t in times[left:right]])

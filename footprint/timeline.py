@@ -1,0 +1,187 @@
+"""A line's batches and the tiles they cut its time into (design §3, "Conservation")."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from mrv.errors import MeterprintError
+from mrv.fact import Fact
+from mrv.finding import Finding, Severity
+from mrv.interval import floor_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One production batch of a line."""
+
+    id: str
+    """Name of the batch, unique in the site."""
+    line: str
+    """Line it runs on."""
+    product: str
+    """Product it makes."""
+    start: int
+    """Start, ns UTC, a whole millisecond."""
+    end: int | None
+    """End, ns UTC, a whole millisecond; None = still open."""
+    good: int = 0
+    """Good output in millionths of the product's declared unit, ≥ 0."""
+    scrap: int = 0
+    """Scrap in millionths of the declared unit, ≥ 0."""
+    facts: tuple[int, ...] = ()
+    """seq of the production facts it rests on."""
+
+    def covers(self, moment: int) -> bool:
+        """Whether the batch claims `moment`."""
+        return self.start <= moment and (self.end is None or moment < self.end)
+
+
+class TileKind(StrEnum):
+    """Whose a stretch of a line's time is."""
+
+    BATCH = "batch"
+    CHANGEOVER = "changeover"
+    IDLE = "idle"
+    UNATTRIBUTED = "unattributed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A stretch of a line's time with one owner."""
+
+    start: int
+    """First ns."""
+    end: int
+    """First ns after it."""
+    kind: TileKind
+    """Whose it is."""
+    batches: tuple[str, ...]
+    """The claimants; of a changeover: the batch that follows; of idle time: none."""
+
+
+class Timeline:
+    """The batches of one line, out of its production chain."""
+
+    def __init__(self, line: str, facts: Iterable[Fact]) -> None:
+        self.line = line
+        self.findings: list[Finding] = []
+        self.batches: dict[str, Batch] = {}
+        self._read([fact for fact in facts if fact.header.chain == f"production/{line}"])
+        self._ordered = sorted(self.batches.values(), key=lambda b: (b.start, b.id))
+        self._starts = [(b.start, b.id) for b in self._ordered]
+        self._ends = sorted((b.end, b.id) for b in self._ordered if b.end is not None)
+
+    def ordered(self) -> Sequence[Batch]:
+        """Batches by start, ties by id."""
+        return self._ordered
+
+    def _find(self, rule: str, subject: str, at: int) -> None:
+        self.findings.append(Finding(rule, subject, at, Severity.ERROR))
+
+    def _read(self, facts: list[Fact]) -> None:
+        replaced = {f.header.supersedes for f in facts if f.header.supersedes is not None}
+        valid = sorted(
+            (f for f in facts if f.header.seq not in replaced), key=lambda f: f.header.seq
+        )
+        for fact in valid:
+            if fact.header.type == "batch_started":
+                self._start(fact)
+        for fact in valid:
+            if fact.header.type == "batch_ended":
+                self._end(fact)
+
+    def _start(self, fact: Fact) -> None:
+        moment = floor_ms(fact.header.valid_from or 0)
+        if fact.subject in self.batches:
+            self._find("batch_started_twice", fact.subject, moment)
+            return
+        product = str(fact.body.get("product", ""))
+        self.batches[fact.subject] = Batch(
+            fact.subject, self.line, product, moment, None, facts=(fact.header.seq,)
+        )
+
+    def _end(self, fact: Fact) -> None:
+        moment = floor_ms(fact.header.valid_from or 0)
+        batch = self.batches.get(fact.subject)
+        if batch is None:
+            self._find("batch_ended_without_start", fact.subject, moment)
+        elif batch.end is not None:
+            self._find("batch_ended_twice", fact.subject, moment)
+        elif moment <= batch.start:
+            self._find("batch_ends_before_it_starts", fact.subject, moment)
+        else:
+            try:
+                good = millionths(fact.body.get("good", 0))
+                scrap = millionths(fact.body.get("scrap", 0))
+            except MeterprintError:
+                self._find("batch_output_unreadable", fact.subject, moment)
+                good = scrap = 0
+            self.batches[fact.subject] = Batch(
+                batch.id,
+                batch.line,
+                batch.product,
+                batch.start,
+                moment,
+                good=good,
+                scrap=scrap,
+                facts=(*batch.facts, fact.header.seq),
+            )
+
+    def tiles(self, start: int, end: int, changeover_ns: int) -> list[Tile]:
+        """The tiles of [start, end), without a gap, cut also at both ends.
+
+        Time claimed once is the batch's, claimed by more unattributed; between two batches of
+        different products at most `changeover_ns` apart it is changeover and belongs to the
+        batch that follows; other time is idle.
+        """
+        near = [b for b in self._ordered if b.start < end and (b.end is None or b.end > start)]
+        opens: dict[int, list[str]] = {}
+        closes: dict[int, list[str]] = {}
+        for batch in near:
+            opens.setdefault(max(batch.start, start), []).append(batch.id)
+            if batch.end is not None and batch.end < end:
+                closes.setdefault(batch.end, []).append(batch.id)
+        cuts = sorted({start, end, *opens, *closes})
+        running: set[str] = set()
+        tiles: list[Tile] = []
+        for left, right in itertools.pairwise(cuts):
+            running.difference_update(closes.get(left, ()))
+            running.update(opens.get(left, ()))
+            claimants = tuple(sorted(running))
+            if not claimants:
+                tiles.append(self._unclaimed(left, right, changeover_ns))
+            else:
+                kind = TileKind.BATCH if len(claimants) == 1 else TileKind.UNATTRIBUTED
+                tiles.append(Tile(left, right, kind, claimants))
+        return tiles
+
+    def _unclaimed(self, left: int, right: int, changeover_ns: int) -> Tile:
+        before = bisect_right(self._ends, (left, "\uffff")) - 1
+        following = bisect_left(self._starts, (right, ""))
+        if before >= 0 and following < len(self._starts):
+            earlier, later = self._ends[before], self._starts[following]
+            if (
+                self.batches[earlier[1]].product != self.batches[later[1]].product
+                and later[0] - earlier[0] <= changeover_ns
+            ):
+                return Tile(left, right, TileKind.CHANGEOVER, (later[1],))
+        return Tile(left, right, TileKind.IDLE, ())
+
+
+def millionths(value: object) -> int:
+    """A quantity stated in a fact (decimal string or integer) in millionths, floored.
+
+    Raises MeterprintError where it is not a number ≥ 0.
+    """
+    try:
+        number = Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise MeterprintError(f"a quantity is a decimal number, seen {value!r}") from error
+    if number < 0:
+        raise MeterprintError(f"a quantity is not negative, seen {value!r}")
+    return number.numerator * 10**6 // number.denominator

@@ -1,0 +1,162 @@
+"""Completeness of a stretch of time, proven from the chain of envelopes (design §3).
+
+A stretch is closed for a set of channels when the stream's chain runs without a break from an
+envelope that holds a reading at or before the start to one that holds a reading at or after the
+end, stamped by a trusted clock. Nothing here waits for time to pass.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mrv.envelope import Envelope, Head, column_times
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """What completeness needs to know of one envelope."""
+
+    agent: str
+    """Agent that signed it."""
+    stream: str
+    """Stream of the agent."""
+    epoch: str
+    """Epoch of the agent's start."""
+    seq: int
+    """Number inside the epoch."""
+    identity: str
+    """Identity of the envelope."""
+    prev: str
+    """Identity of the one before in the stream, across epochs; "" = none is known."""
+    t_first: int
+    """Earliest reading or event in it, ns UTC."""
+    t_last: int
+    """Latest reading or event in it, ns UTC."""
+    trusted: bool
+    """Whether the clock was trusted when it was cut."""
+    stops: bool = False
+    """Whether it states that the stream stopped here."""
+
+    @property
+    def head(self) -> Head:
+        """Its place in the stream."""
+        return Head(self.epoch, self.seq, self.identity)
+
+
+def chain_link(envelope: Envelope, identity: str) -> ChainLink:
+    """The link an envelope makes. An envelope without readings stands at the moment it was cut."""
+    times = [event.t for event in envelope.ev]
+    for column in envelope.cols:
+        moments = column_times(column)
+        times += (moments[0], moments[-1])
+    after = envelope.after
+    return ChainLink(
+        agent=envelope.agent,
+        stream=envelope.stream,
+        epoch=envelope.epoch,
+        seq=envelope.seq,
+        identity=identity,
+        prev=envelope.prev or (after.identity if after else ""),
+        t_first=min(times, default=envelope.t),
+        t_last=max(times, default=envelope.t),
+        trusted=envelope.clk.state.trusted,
+        stops=any(event.kind == "stop" for event in envelope.ev),
+    )
+
+
+class Closure(StrEnum):
+    """Outcome of asking whether a stretch is complete."""
+
+    CLOSED = "closed"
+    """The chain is whole and passed the end."""
+    LATE_START = "late_start"
+    """Whole from the first envelope the stream ever had, which is after the start."""
+    NOT_PASSED = "not_passed"
+    """No envelope yet with a reading at or after the end."""
+    CHAIN_GAP = "chain_gap"
+    """An envelope inside the stretch is missing."""
+    CLOCK = "clock"
+    """The closing envelope was stamped by a clock that is not trusted."""
+
+
+class StreamChain:
+    """The envelopes of one stream, added in any order."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, ChainLink] = {}
+        self._by_end: list[tuple[int, int, str]] = []
+        self._places: dict[tuple[str, int], str] = {}
+        self._followed: set[str] = set()
+        self.equivocations: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def add(self, link: ChainLink) -> None:
+        """Take in one envelope; the same one twice changes nothing."""
+        if link.identity in self._links:
+            return
+        self._links[link.identity] = link
+        insort(self._by_end, (link.t_last, link.seq, link.identity))
+        self._followed.add(link.prev)
+        twin = self._places.setdefault((link.epoch, link.seq), link.identity)
+        if twin != link.identity:
+            self.equivocations.append((min(twin, link.identity), max(twin, link.identity)))
+            self._places[link.epoch, link.seq] = min(twin, link.identity)
+
+    def link(self, identity: str) -> ChainLink | None:
+        """The envelope of that identity, None where it is not here."""
+        return self._links.get(identity)
+
+    def heads(self) -> list[ChainLink]:
+        """Envelopes no other one follows, in the order of epoch and number."""
+        heads = [link for link in self._links.values() if link.identity not in self._followed]
+        return sorted(heads, key=lambda link: (link.epoch, link.seq))
+
+    def _back(self, link: ChainLink) -> Iterator[ChainLink | None]:
+        """`link` and the ones before it; None where one is missing."""
+        current: ChainLink | None = link
+        while current is not None:
+            yield current
+            if not current.prev:
+                return
+            current = self._links.get(current.prev)
+        yield None
+
+    def closing(self, end: int) -> ChainLink | None:
+        """The first envelope that reaches `end`, None where none does."""
+        place = bisect_left(self._by_end, (end, -1, ""))
+        return self._links[self._by_end[place][2]] if place < len(self._by_end) else None
+
+    def walk(self, first: int, last: int) -> tuple[Closure, tuple[ChainLink, ...]]:
+        """Links from the one that reaches time `last` back to one that starts at or before `first`.
+
+        Both in ns UTC. Returns the outcome and the links walked, oldest first.
+        """
+        closing = self.closing(last)
+        if closing is None:
+            return Closure.NOT_PASSED, ()
+        walked: list[ChainLink] = []
+        for link in self._back(closing):
+            if link is None:
+                return Closure.CHAIN_GAP, tuple(reversed(walked))
+            walked.append(link)
+            if link.t_first <= first:
+                outcome = Closure.CLOSED if closing.trusted else Closure.CLOCK
+                return outcome, tuple(reversed(walked))
+        outcome = Closure.LATE_START if closing.trusted else Closure.CLOCK
+        return outcome, tuple(reversed(walked))
+
+
+def forks(links: Iterable[ChainLink]) -> list[str]:
+    """Identities that more than one envelope follows: an outbox restored from a backup."""
+    seen: set[str] = set()
+    forked: set[str] = set()
+    for link in links:
+        if link.prev and link.prev in seen:
+            forked.add(link.prev)
+        seen.add(link.prev)
+    return sorted(forked)
