@@ -1,4 +1,4 @@
-"""The one exception tree. Bad data is a Finding; these are for refused input and broken programs."""
+"""The one exception tree: refused input and broken programs. Bad data is a Finding."""
 
 from __future__ import annotations
 
