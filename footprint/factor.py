@@ -1,0 +1,164 @@
+"""Emission factors as published, each with its source; read from CSV (docs: reference/factors)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from mrv.errors import InputError
+from mrv.interval import NS_PER_S
+
+COLUMNS = (
+    "id",
+    "name",
+    "category",
+    "region",
+    "valid_from",
+    "valid_to",
+    "value",
+    "unit",
+    "gas_or_co2e",
+    "gwp_basis",
+    "uncertainty_pct",
+    "source",
+    "source_year",
+    "notes",
+)
+"""Columns of a factor file, in any order; `valid_to` is inclusive there, half-open here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One row of a factor set. Rows are never changed, only superseded by newer ones."""
+
+    id: str
+    """Unique id."""
+    name: str
+    """What it is, as published."""
+    category: str
+    """Family: electricity_cfp (life cycle), electricity_co2 (stack), material, fuel_ef …"""
+    region: str
+    """ISO country, grid or GLO."""
+    valid_from: int | None
+    """Moment from which it holds, ns UTC; None = always."""
+    valid_to: int | None
+    """Moment at which it ceases to hold, ns UTC; None = open."""
+    value: Fraction
+    """Numerator units per denominator unit, exact."""
+    unit: str
+    """As published: kgCO2e/kWh."""
+    gas: str
+    """CO2e, or the gas it counts."""
+    gwp_basis: str
+    """IPCC report of the GWP values, as stated."""
+    uncertainty_pct: Fraction | None
+    """95 % half-width in per cent of the value; None = the source gives none."""
+    source: str
+    """Where it is published."""
+    source_year: int | None
+    """Year of publication."""
+    notes: str = ""
+    """What its reader noted."""
+
+    @property
+    def unverified(self) -> bool:
+        """Whether its value or range was not confirmed by its reader."""
+        return "UNVERIFIED" in self.notes
+
+    @property
+    def series(self) -> str:
+        """Id without a trailing year: rows of one series follow one another."""
+        head, _, tail = self.id.rpartition(".")
+        return head if head and len(tail) == 4 and tail.isdigit() else self.id
+
+    @property
+    def numerator(self) -> str:
+        """Unit of the burden: kgCO2e."""
+        return self.unit.partition("/")[0]
+
+    @property
+    def denominator(self) -> str:
+        """Unit of the activity: kWh."""
+        return self.unit.partition("/")[2] or "1"
+
+
+def _moment(text: str, *, after: bool) -> int | None:
+    if not text:
+        return None
+    day = date.fromisoformat(text) + timedelta(days=1 if after else 0)
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * NS_PER_S
+
+
+def factor_from_row(row: Mapping[str, str]) -> Factor:
+    """A factor from a CSV row. Raises InputError naming the column."""
+    column = "id"
+    try:
+        if not row["id"]:
+            raise ValueError("empty")
+        column = "value"
+        value = Fraction(Decimal(row["value"]))
+        column = "uncertainty_pct"
+        pct = Fraction(Decimal(row["uncertainty_pct"])) if row["uncertainty_pct"] else None
+        column = "valid_from"
+        valid_from = _moment(row["valid_from"], after=False)
+        column = "valid_to"
+        valid_to = _moment(row["valid_to"], after=True)
+        column = "source_year"
+        year = int(row["source_year"]) if row["source_year"] else None
+        column = "unit"
+        if not row["unit"]:
+            raise ValueError("empty")
+    except (ValueError, InvalidOperation) as error:
+        raise InputError(
+            f"seen {row[column]!r}", field=column, hint="see the columns of a factor file"
+        ) from error
+    return Factor(
+        id=row["id"],
+        name=row["name"],
+        category=row["category"],
+        region=row["region"],
+        valid_from=valid_from,
+        valid_to=valid_to,
+        value=value,
+        unit=row["unit"],
+        gas=row["gas_or_co2e"],
+        gwp_basis=row["gwp_basis"],
+        uncertainty_pct=pct,
+        source=row["source"],
+        source_year=year,
+        notes=row["notes"],
+    )
+
+
+def read_rows(text: str, file: str = "") -> tuple[list[dict[str, str]], list[InputError]]:
+    """Rows of a factor file and what is wrong with others, each error with its line."""
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        return [], [InputError(f"the column {missing[0]} is missing", file=file, line=1)]
+    rows: list[dict[str, str]] = []
+    errors: list[InputError] = []
+    seen: set[str] = set()
+    for raw in reader:
+        row = {name: (raw.get(name) or "").strip() for name in COLUMNS}
+        try:
+            factor = factor_from_row(row)
+            if None in raw or factor.id in seen:
+                what = "too many columns" if None in raw else f"the id {factor.id} stands twice"
+                raise InputError(what, field="id")
+        except InputError as error:
+            message = f"row {row['id'] or '?'}: {error.args[0]}"
+            errors.append(
+                InputError(
+                    message, file=file, line=reader.line_num, field=error.field, hint=error.hint
+                )
+            )
+            continue
+        seen.add(factor.id)
+        rows.append(row)
+    return rows, errors
