@@ -1,0 +1,213 @@
+"""What the facts of a journal say: plant, batches, certificates, factors, exchanges."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from footprint.catalogue import Catalogue
+from footprint.factor import factor_from_row
+from footprint.plant import PlantModel, default_uncertainty, plant_from
+from footprint.timeline import Timeline
+from mrv.errors import MeterprintError
+from mrv.fact import REGISTRY, Fact
+from mrv.finding import Finding, Severity
+from mrv.measurement.calibration import Certificate, CertificateState, read_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A meter replaced by another, or its transformer by one of another ratio."""
+
+    instrument: str
+    """Instrument id, which stays."""
+    at: int
+    """Moment, ns UTC."""
+    closing: tuple[tuple[str, int], ...]
+    """(register, counts) of the old one at the end."""
+    opening: tuple[tuple[str, int], ...]
+    """(register, counts) of the new one at the start."""
+    ratio: Fraction | None
+    """New transformer ratio; None = as before."""
+    serial: str
+    """New serial number; "" = as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedChain:
+    """A stretch of a stream that stays unproven: a fact says that nothing more will come."""
+
+    agent: str
+    """Agent."""
+    stream: str
+    """Stream."""
+    start: int
+    """From, ns UTC."""
+    end: int
+    """To, ns UTC."""
+
+
+class Knowledge:
+    """The facts, understood. Immutable once made."""
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        self.facts = sorted(facts, key=lambda f: (f.header.chain, f.header.seq))
+        self.findings: list[Finding] = []
+        registry = [f for f in self.facts if f.header.chain == REGISTRY]
+        replaced = {f.header.supersedes for f in registry if f.header.supersedes is not None}
+        self._registry = [f for f in registry if f.header.seq not in replaced]
+        self._plants = self._read_plants()
+        self._certificates = self._read_certificates()
+        self._exchanges = self._read_exchanges()
+        self._closed = self._read_closed()
+        self.timelines: dict[str, Timeline] = {}
+        chains = {f.header.chain for f in self.facts}
+        for chain in sorted(chains):
+            if chain.startswith("production/"):
+                line = chain.removeprefix("production/")
+                self.timelines[line] = Timeline(line, self.facts)
+                self.findings.extend(self.timelines[line].findings)
+        self._catalogues: dict[int, Catalogue] = {}
+
+    def _of(self, kind: str) -> list[Fact]:
+        return [fact for fact in self._registry if fact.header.type == kind]
+
+    def _bad(self, fact: Fact, error: Exception) -> None:
+        place = f"{fact.header.chain}#{fact.header.seq}"
+        self.findings.append(
+            Finding("unreadable_fact", place, 0, Severity.ERROR, (("error", str(error)[:200]),))
+        )
+
+    def _read_plants(self) -> list[tuple[int, PlantModel]]:
+        plants = []
+        for fact in self._of("plant_model"):
+            try:
+                plants.append((fact.header.valid_from or 0, plant_from(fact.body)))
+            except MeterprintError as error:
+                self._bad(fact, error)
+        return sorted(plants, key=lambda pair: pair[0])
+
+    def _read_certificates(self) -> dict[str, list[Certificate]]:
+        certificates: dict[str, Certificate] = {}
+        for fact in self._of("certificate_recorded"):
+            header = fact.header
+            try:
+                certificates[fact.subject] = read_certificate(
+                    fact.subject, fact.body, header.valid_from or 0, header.valid_to
+                )
+            except MeterprintError as error:
+                self._bad(fact, error)
+        for fact in self._of("certificate_approved"):
+            if fact.subject in certificates:
+                certificates[fact.subject] = replace(certificates[fact.subject], approved=True)
+        for fact in self._of("certificate_revoked"):
+            known = certificates.get(fact.subject)
+            if known is not None:
+                moment = fact.header.valid_from or 0
+                certificates[fact.subject] = replace(known, revoked_at=moment)
+        by_instrument: dict[str, list[Certificate]] = {}
+        for certificate in sorted(certificates.values(), key=lambda c: (c.valid_from, c.id)):
+            by_instrument.setdefault(certificate.instrument, []).append(certificate)
+        return by_instrument
+
+    def _read_exchanges(self) -> dict[str, list[Exchange]]:
+        exchanges: dict[str, list[Exchange]] = {}
+        for fact in self._of("instrument_exchanged"):
+            try:
+                exchange = _exchange(fact)
+            except (MeterprintError, ValueError, TypeError, AttributeError) as error:
+                self._bad(fact, error)
+                continue
+            exchanges.setdefault(exchange.instrument, []).append(exchange)
+        for found in exchanges.values():
+            found.sort(key=lambda e: e.at)
+        return exchanges
+
+    def _read_closed(self) -> list[ClosedChain]:
+        closed = []
+        for fact in self._of("chain_closed"):
+            try:
+                closed.append(
+                    ClosedChain(
+                        str(fact.body["agent"]),
+                        str(fact.body["stream"]),
+                        fact.header.valid_from or 0,
+                        fact.header.valid_to or 2**63 - 1,
+                    )
+                )
+            except KeyError as error:
+                self._bad(fact, error)
+        return closed
+
+    @property
+    def plants(self) -> Sequence[tuple[int, PlantModel]]:
+        """(moment from which it holds, plant), in the order of time."""
+        return self._plants
+
+    def plant_at(self, moment: int) -> PlantModel | None:
+        """The plant as it is at `moment`; before the first one, the first one."""
+        if not self._plants:
+            return None
+        place = bisect_right([since for since, _ in self._plants], moment) - 1
+        return self._plants[max(place, 0)][1]
+
+    def plant_changes(self) -> list[int]:
+        """Moments at which a new plant model takes over."""
+        return [since for since, _ in self._plants[1:]]
+
+    def certificates(self, instrument: str) -> Sequence[Certificate]:
+        """Certificates of an instrument by the moment they hold from."""
+        return self._certificates.get(instrument, ())
+
+    def certificate_at(
+        self, instrument: str, moment: int
+    ) -> tuple[Certificate | None, CertificateState]:
+        """The latest certificate that supports a reading at `moment`, else the best reason."""
+        state = CertificateState.MISSING
+        for certificate in reversed(self.certificates(instrument)):
+            found = certificate.state_at(moment)
+            if found is CertificateState.VALID:
+                return certificate, found
+            if state is CertificateState.MISSING and found is not CertificateState.NOT_YET:
+                state = found
+        return None, state
+
+    def exchanges(self, instrument: str) -> Sequence[Exchange]:
+        """Exchanges of an instrument in the order of time."""
+        return self._exchanges.get(instrument, ())
+
+    def is_closed(self, agent: str, stream: str, start: int, end: int) -> bool:
+        """Whether a fact closed the stream over the whole of [start, end]."""
+        return any(
+            c.agent == agent and c.stream == stream and c.start <= start and c.end >= end
+            for c in self._closed
+        )
+
+    def catalogue(self, plant: PlantModel) -> Catalogue:
+        """Factors of the sets in force, with the plant's default uncertainties."""
+        found = self._catalogues.get(id(plant))
+        if found is None:
+            rows = [row for fact in self._of("factor_set") for row in fact.body.get("rows", [])]
+            factors = [factor_from_row(row) for row in rows]
+            found = Catalogue(factors, default_uncertainty(plant.policy))
+            self._catalogues[id(plant)] = found
+        return found
+
+
+def _exchange(fact: Fact) -> Exchange:
+    body = fact.body
+
+    def registers(name: str) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted((str(k), int(v)) for k, v in body.get(name, {}).items()))
+
+    ratio = body.get("ratio")
+    return Exchange(
+        fact.subject,
+        fact.header.valid_from or 0,
+        registers("closing"),
+        registers("opening"),
+        None if ratio is None else Fraction(str(ratio)),
+        str(body.get("serial", "")),
+    )

@@ -1,0 +1,310 @@
+"""One register over time: its stretches, its windows, and what they add up to.
+
+A *stretch* is time in which the same instrument, ratio and certificate are in force. A step
+belongs to the stretch its end lies in, so stretches share a reading; an exchange is a closing and
+an opening reading and a cut (design §3, "The law of numbers").
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from footprint.knowledge import Knowledge
+from footprint.plant import Instrument, PlantModel, Register
+from footprint.readings import Readings
+from mrv.interval import NS_PER_MS
+from mrv.measurement.activity import (
+    PYTHON,
+    Kernels,
+    LawParameters,
+    WindowSum,
+    amount_windows,
+    counter_windows,
+)
+from mrv.measurement.calibration import Certificate, CertificateState, curve
+from mrv.measurement.law import MARGIN
+from mrv.series import Series, SeriesKey
+
+MILLIONTHS = 10**6
+"""Parts of a resolution that amounts are counted in."""
+FOREVER = 2**63 - 1
+"""Last ns of the time scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Time in which the meaning of a register does not change."""
+
+    start: int
+    """Moment from which it holds, ns; 0 = from the first reading."""
+    end: int
+    """Moment at which it ceases, ns; FOREVER = open."""
+    ratio: Fraction
+    """Transformer ratio, > 0."""
+    law: LawParameters
+    """Modulus, plausible rate, gap rule and correction curve."""
+    certificate: Certificate | None
+    """Certificate in force, None = none."""
+    state: CertificateState
+    """Why there is none, or valid."""
+    opening: int | None = None
+    """Register at the start where it was exchanged there, counts."""
+    closing: int | None = None
+    """Register at the end where it was exchanged there, counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a register counted in some time, by stretch; addable."""
+
+    parts: tuple[tuple[Stretch, WindowSum], ...] = ()
+    """Sums by stretch; millionths of the resolution before any ratio."""
+
+    def __add__(self, other: Activity) -> Activity:
+        merged: list[tuple[Stretch, WindowSum]] = list(self.parts)
+        for stretch, window in other.parts:
+            for place, (known, held) in enumerate(merged):
+                if known is stretch:
+                    merged[place] = (known, held + window)
+                    break
+            else:
+                merged.append((stretch, window))
+        return Activity(tuple(merged))
+
+    @property
+    def corrected(self) -> int:
+        """Corrected millionths of the resolution, before the ratio."""
+        return sum(part.corrected for _, part in self.parts)
+
+    @property
+    def total(self) -> WindowSum:
+        """All stretches as one window (weights of different curves left out)."""
+        sums = WindowSum()
+        for _, part in self.parts:
+            sums += WindowSum(
+                part.corrected, part.metered, part.gap, part.withheld, (), part.counts
+            )
+        return sums
+
+    def corrected_value(self, resolution: Fraction) -> Fraction:
+        """Corrected amount in the register's unit, ratio applied."""
+        parts = (s.ratio * part.corrected for s, part in self.parts)
+        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+
+    def metered_value(self, resolution: Fraction) -> Fraction:
+        """Amount before correction in the register's unit, ratio applied."""
+        parts = (s.ratio * part.metered for s, part in self.parts)
+        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+
+
+def stretches(
+    knowledge: Knowledge, plant: PlantModel, instrument: Instrument, register: Register
+) -> tuple[Stretch, ...]:
+    """The stretches of a register, in the order of time, without a gap between them."""
+    exchanges = knowledge.exchanges(instrument.id)
+    cuts = {0, FOREVER, *(e.at for e in exchanges), *knowledge.plant_changes()}
+    for certificate in knowledge.certificates(instrument.id):
+        cuts.add(certificate.valid_from)
+        cuts |= {m for m in (certificate.valid_to, certificate.revoked_at) if m is not None}
+    ordered = sorted(cut for cut in cuts if 0 <= cut <= FOREVER)
+    found: list[Stretch] = []
+    for start, end in itertools.pairwise(ordered):
+        model = knowledge.plant_at(start) or plant
+        here = model.instrument(instrument.id) or instrument
+        stated = here.register(register.id) or register
+        ratio = here.ratio
+        for exchange in exchanges:
+            if exchange.at <= start and exchange.ratio is not None:
+                ratio = exchange.ratio
+        paper, state = knowledge.certificate_at(instrument.id, start)
+        load, ppm = curve(paper)
+        opened = next((e for e in exchanges if e.at == start), None)
+        closed = next((e for e in exchanges if e.at == end), None)
+        found.append(
+            Stretch(
+                start,
+                end,
+                ratio,
+                LawParameters(
+                    stated.modulus,
+                    stated.max_rate,
+                    model.policy.gap // NS_PER_MS,
+                    load,
+                    ppm,
+                ),
+                paper,
+                state,
+                dict(opened.opening).get(register.id) if opened else None,
+                dict(closed.closing).get(register.id) if closed else None,
+            )
+        )
+    return _merged(found)
+
+
+def _merged(found: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    merged: list[Stretch] = []
+    for stretch in found:
+        last = merged[-1] if merged else None
+        if (
+            last is not None
+            and last.closing is None
+            and stretch.opening is None
+            and (last.ratio, last.law, last.certificate, last.state)
+            == (stretch.ratio, stretch.law, stretch.certificate, stretch.state)
+        ):
+            merged[-1] = Stretch(
+                last.start,
+                stretch.end,
+                last.ratio,
+                last.law,
+                last.certificate,
+                last.state,
+                last.opening,
+                stretch.closing,
+            )
+        else:
+            merged.append(stretch)
+    return tuple(merged)
+
+
+class Meter:
+    """One register of one instrument, read through its authoritative channel.
+
+    Windows are remembered; a window is a function of its readings and their neighbours, so it
+    stays right until readings near it or facts change (`forget`).
+    """
+
+    def __init__(
+        self,
+        register: Register,
+        key: SeriesKey | None,
+        parts: tuple[Stretch, ...],
+        readings: Readings,
+        kernels: Kernels = PYTHON,
+    ) -> None:
+        self.register = register
+        self.key = key
+        self.stretches = parts
+        self._readings = readings
+        self._kernels = kernels
+        self._windows: dict[tuple[int, int], Activity] = {}
+
+    def span(self) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns."""
+        return None if self.key is None else self._readings.span(self.key)
+
+    def forget(self, start: int, end: int) -> None:
+        """Drop remembered windows that readings in [start, end] may change."""
+        stale = [w for w in self._windows if w[1] > start and w[0] <= end]
+        for window in stale:
+            del self._windows[window]
+
+    def windows(self, cuts: Sequence[int]) -> list[Activity]:
+        """Activity in each window [cuts[i], cuts[i+1]); cuts in ns on whole milliseconds.
+
+        Of an amount register only untagged amounts are in windows; see `tagged`.
+        """
+        wanted = list(itertools.pairwise(cuts))
+        missing = [window for window in wanted if window not in self._windows]
+        if missing and self.key is not None and self.register.kind != "gauge":
+            left = min(window[0] for window in missing)
+            right = max(window[1] for window in missing)
+            bounds = [cut for cut in cuts if left <= cut <= right]
+            for window, activity in zip(
+                itertools.pairwise(bounds), self._compute(self.key, bounds), strict=True
+            ):
+                self._windows[window] = activity
+        empty = Activity()
+        return [self._windows.get(window, empty) for window in wanted]
+
+    def _compute(self, key: SeriesKey, cuts: Sequence[int]) -> list[Activity]:
+        series = self._readings.read(key, cuts[0], cuts[-1], MARGIN)
+        sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
+        for stretch in self.stretches:
+            if self.register.kind == "counter":
+                piece = _steps_ending_in(series, stretch, cuts)
+            else:
+                piece = _amounts_in(series, stretch, tagged=False)
+            if len(piece) == 0:
+                continue
+            law = counter_windows if self.register.kind == "counter" else amount_windows
+            for place, window in enumerate(law(piece, cuts, stretch.law, self._kernels)):
+                if window.metered or window.corrected or any(window.counts) or window.withheld:
+                    sums[place].append((stretch, window))
+        return [Activity(tuple(parts)) for parts in sums]
+
+    def tagged(self, batch: str) -> Activity:
+        """Amounts weighed for `batch`, whole, wherever they lie in time."""
+        if self.key is None:
+            return Activity()
+        series = self._readings.tagged(self.key, batch)
+        if len(series) == 0:
+            return Activity()
+        parts = []
+        for stretch in self.stretches:
+            piece = _amounts_in(series, stretch, tagged=True)
+            if len(piece):
+                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
+                parts.append((stretch, window))
+        return Activity(tuple(parts))
+
+    def tags(self) -> Sequence[str]:
+        """Batches that amounts are tagged with."""
+        return [] if self.key is None else self._readings.tags(self.key)
+
+
+def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
+    """Amounts that start in the stretch; without those tagged with a batch unless asked for."""
+    places = [
+        i
+        for i in range(len(series))
+        if stretch.start <= series.t[i] < stretch.end
+        and (tagged or not series.tag or not series.tag[i])
+    ]
+    return Series(
+        [int(series.t[i]) for i in places],
+        [int(series.v[i]) for i in places],
+        [int(series.ok[i]) for i in places],
+        [int(series.length[i]) if series.length else 0 for i in places],
+    )
+
+
+def _steps_ending_in(series: Series, stretch: Stretch, cuts: Sequence[int]) -> Series:
+    """Readings that make the steps which end in the stretch, with its exchange readings.
+
+    An opening or closing reading stands beside a window only where no more than MARGIN readings
+    lie between them; else it is too far away to matter and would make a step of its own.
+    """
+    size = len(series)
+    if not size:
+        return series
+    if (
+        stretch.opening is None
+        and stretch.closing is None
+        and stretch.start <= series.t[0]
+        and series.t[-1] < stretch.end
+    ):
+        return series
+    places = [i for i in range(size) if stretch.start <= series.t[i] < stretch.end]
+    t = [int(series.t[i]) for i in places]
+    v = [int(series.v[i]) for i in places]
+    ok = [int(series.ok[i]) for i in places]
+    good = [int(series.t[i]) for i in range(size) if series.ok[i]]
+    from_start = sum(1 for moment in good if moment < cuts[0]) < MARGIN
+    to_end = sum(1 for moment in good if moment >= cuts[-1]) < MARGIN
+    if stretch.opening is not None:
+        near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
+        if near and (not t or t[0] > stretch.start):
+            t, v, ok = [stretch.start, *t], [stretch.opening, *v], [1, *ok]
+    else:
+        before = [i for i in range(size) if series.t[i] < stretch.start and series.ok[i]][-1:]
+        for i in before:
+            t, v, ok = [int(series.t[i]), *t], [int(series.v[i]), *v], [1, *ok]
+    if stretch.closing is not None and (not t or t[-1] < stretch.end):
+        near = to_end or stretch.end <= cuts[-1] or good[-1] >= stretch.end
+        if near and t:
+            t, v, ok = [*t, stretch.end], [*v, stretch.closing], [*ok, 1]
+    return Series(t, v, ok)
