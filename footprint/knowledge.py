@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from footprint.factor import factor_from_row
 from footprint.plant import PlantModel, default_uncertainty, plant_from
 from footprint.timeline import Timeline
 from mrv.errors import MeterprintError
-from mrv.fact import REGISTRY, Fact
+from mrv.fact import REGISTRY, Fact, FactHeader, production_chain
 from mrv.finding import Finding, Severity
 from mrv.measurement.calibration import Certificate, CertificateState, read_certificate
 
@@ -52,7 +52,8 @@ class ClosedChain:
 class Knowledge:
     """The facts, understood. Immutable once made."""
 
-    def __init__(self, facts: Iterable[Fact]) -> None:
+    def __init__(self, facts: Iterable[Fact], origins: Mapping[str, int] | None = None) -> None:
+        self._origins = origins
         self.facts = sorted(facts, key=lambda f: (f.header.chain, f.header.seq))
         self.findings: list[Finding] = []
         registry = [f for f in self.facts if f.header.chain == REGISTRY]
@@ -153,6 +154,15 @@ class Knowledge:
         place = bisect_right([since for since, _ in self._plants], moment) - 1
         return self._plants[max(place, 0)][1]
 
+    def origin(self, line: str) -> int | None:
+        """Start of the first batch any header of the line's chain states, ns; None = none.
+
+        A verifier passes it in from the headers, as he does not see every body.
+        """
+        if self._origins is not None:
+            return self._origins.get(line)
+        return origin_of(f.header for f in self.facts if f.header.chain == production_chain(line))
+
     def plant_changes(self) -> list[int]:
         """Moments at which a new plant model takes over."""
         return [since for since, _ in self._plants[1:]]
@@ -194,6 +204,12 @@ class Knowledge:
             found = Catalogue(factors, default_uncertainty(plant.policy))
             self._catalogues[id(plant)] = found
         return found
+
+
+def origin_of(headers: Iterable[FactHeader]) -> int | None:
+    """Earliest moment a batch is said to start, ns; None where none is."""
+    starts = (h.valid_from for h in headers if h.type == "batch_started")
+    return min((start for start in starts if start is not None), default=None)
 
 
 def _exchange(fact: Fact) -> Exchange:

@@ -251,6 +251,29 @@ class Meter:
                 parts.append((stretch, window))
         return Activity(tuple(parts))
 
+    def whole(self, start: int, end: int) -> Activity:
+        """All activity in [start, end) as one window, tagged amounts with it; not remembered."""
+        if self.key is None:
+            return Activity()
+        if self.register.kind == "counter":
+            return self._compute(self.key, [start, end])[0]
+        series = self._readings.read(self.key, start, end, 0)
+        parts = []
+        for stretch in self.stretches:
+            piece = _amounts_in(series, stretch, tagged=True)
+            if len(piece):
+                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
+                parts.append((stretch, window))
+        return Activity(tuple(parts))
+
+    def longest(self) -> int:
+        """Length of the longest amount, ns; 0 for a counter."""
+        span = self.span()
+        if self.key is None or span is None or self.register.kind == "counter":
+            return 0
+        series = self._readings.read(self.key, span[0], span[1] + 1, 0)
+        return max((int(length) for length in series.length), default=0)
+
     def tags(self) -> Sequence[str]:
         """Batches that amounts are tagged with."""
         return [] if self.key is None else self._readings.tags(self.key)

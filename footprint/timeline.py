@@ -14,6 +14,9 @@ from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.interval import floor_ms
 
+OPEN = 2**63
+"""Later than any moment: where an open batch ends for now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -74,11 +77,24 @@ class Timeline:
         self._read([fact for fact in facts if fact.header.chain == f"production/{line}"])
         self._ordered = sorted(self.batches.values(), key=lambda b: (b.start, b.id))
         self._starts = [(b.start, b.id) for b in self._ordered]
+        ends = (OPEN if b.end is None else b.end for b in self._ordered)
+        self._reach = list(itertools.accumulate(ends, max))
         self._ends = sorted((b.end, b.id) for b in self._ordered if b.end is not None)
 
     def ordered(self) -> Sequence[Batch]:
         """Batches by start, ties by id."""
         return self._ordered
+
+    def overlapping(self, start: int, end: int) -> list[Batch]:
+        """Batches that claim time in [start, end), by start."""
+        first = bisect_right(self._reach, start)
+        last = bisect_left(self._starts, (end, ""))
+        return [b for b in self._ordered[first:last] if b.end is None or b.end > start]
+
+    def before(self, moment: int) -> Batch | None:
+        """The batch that ended last at or before `moment`."""
+        place = bisect_right(self._ends, (moment, "\uffff")) - 1
+        return self.batches[self._ends[place][1]] if place >= 0 else None
 
     def _find(self, rule: str, subject: str, at: int) -> None:
         self.findings.append(Finding(rule, subject, at, Severity.ERROR))
@@ -139,7 +155,7 @@ class Timeline:
         different products at most `changeover_ns` apart it is changeover and belongs to the
         batch that follows; other time is idle.
         """
-        near = [b for b in self._ordered if b.start < end and (b.end is None or b.end > start)]
+        near = self.overlapping(start, end)
         opens: dict[int, list[str]] = {}
         closes: dict[int, list[str]] = {}
         for batch in near:

@@ -1,0 +1,60 @@
+"""Whether a meter is complete over a stretch of time, and why not (design §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from footprint.knowledge import Knowledge
+from footprint.metering import Meter
+from footprint.readings import Readings
+from mrv.reporting.completeness import Closure
+from mrv.series import SeriesKey
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureOutcome:
+    """Answer to one question of completeness."""
+
+    reason: str = ""
+    """"" = complete; else what is missing: not_passed, chain_gap, clock, late_start."""
+    estimated: bool = False
+    """Whether a fact closed the chain, or it starts inside the batch, so that policy fills in."""
+
+
+class Closures:
+    """Asks the chains, with the facts that close dead ones."""
+
+    def __init__(self, knowledge: Knowledge, readings: Readings) -> None:
+        self._knowledge = knowledge
+        self._readings = readings
+
+    def of(self, meter: Meter, batch_start: int, start: int, end: int) -> ClosureOutcome:
+        """Whether the meter's stream is whole over [start, end) and passed `end`.
+
+        A counter also needs a good reading at or before the start and one at or after the end.
+        `batch_start` tells a chain that begins inside the batch from one that begins earlier.
+        """
+        key = meter.key
+        if key is None:
+            return ClosureOutcome("not_passed")
+        first, last = start, end
+        if meter.register.kind == "counter":
+            before = self._good(key, start)
+            after = self._good(key, end)
+            if not after or after[-1] < end:
+                closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
+                return ClosureOutcome("not_passed", closed)
+            first, last = min([start, *before]), after[-1]
+        outcome, links = self._readings.chain(key.agent, key.stream).walk(first, last)
+        if outcome is Closure.CLOSED:
+            return ClosureOutcome()
+        if outcome is Closure.LATE_START:
+            late = bool(links) and links[0].t_first > batch_start
+            return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
+        closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
+        return ClosureOutcome(outcome.value, estimated=closed)
+
+    def _good(self, key: SeriesKey, moment: int) -> list[int]:
+        """Times of the good readings next to `moment`, before and at or after it."""
+        near = self._readings.read(key, moment, moment, 1)
+        return [int(near.t[i]) for i in range(len(near)) if near.ok[i]]

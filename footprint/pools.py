@@ -1,0 +1,136 @@
+"""Pools: idle, unattributed and shared amounts, and how batches share them (design §3).
+
+A pool window (the plant hour) is shared by good output; a window without good output joins the
+next that has some. Good output of a batch is spread evenly over its time by the floor rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from footprint.allocation import largest_remainder, spread
+from footprint.metering import Activity, Meter, Stretch
+from footprint.plant import PlantModel
+from footprint.timeline import Batch, TileKind, Timeline
+from mrv.measurement.activity import WindowSum
+
+
+@dataclass(frozen=True, slots=True)
+class PoolGroup:
+    """Windows that are shared together: the last one has good output."""
+
+    start: int
+    """First ns."""
+    end: int
+    """First ns after it."""
+    keys: tuple[tuple[str, int], ...]
+    """(batch, key) of the last window, by batch; keys > 0."""
+    pending: bool
+    """Whether a batch in it is still open, so that the keys are not known."""
+
+
+def key_of(batch: Batch, plant: PlantModel) -> int:
+    """Allocation key of a whole batch: good output, in millionths of a unit or of a kg."""
+    if plant.policy.key == "good_mass":
+        product = plant.product(batch.product)
+        mass = product.mass_kg if product else Fraction(0)
+        return batch.good * mass.numerator // mass.denominator
+    return batch.good
+
+
+class PoolPlan:
+    """Windows and keys of the lines that share a pool; a function of facts alone."""
+
+    def __init__(
+        self, timelines: Sequence[Timeline], plant: PlantModel, origin: int | None
+    ) -> None:
+        self._timelines = timelines
+        self._plant = plant
+        self._window = plant.policy.pool_window
+        self._origin = origin
+        self._held: dict[tuple[int, int], tuple[dict[str, int], bool]] = {}
+
+    def window_at(self, moment: int) -> tuple[int, int]:
+        """The window that holds `moment`, ns."""
+        start = moment // self._window * self._window
+        return start, start + self._window
+
+    def _keys(self, start: int, end: int) -> tuple[dict[str, int], bool]:
+        held = self._held.get((start, end))
+        if held is not None:
+            return held
+        keys: dict[str, int] = {}
+        pending = False
+        for timeline in self._timelines:
+            for batch in timeline.overlapping(start, end):
+                if batch.end is None:
+                    pending = True
+                    continue
+                whole = key_of(batch, self._plant)
+                key = spread(whole, batch.start, batch.end, start, end)
+                if key > 0:
+                    keys[batch.id] = key
+        self._held[start, end] = (keys, pending)
+        return keys, pending
+
+    def group(self, start: int, end: int) -> PoolGroup | None:
+        """The group that ends with window [start, end); None where it has no good output."""
+        keys, pending = self._keys(start, end)
+        if not keys and not pending:
+            return None
+        first = start
+        while self._origin is not None and first > self._origin:
+            earlier, open_batch = self._keys(first - self._window, first)
+            if earlier:
+                break
+            pending = pending or open_batch
+            first -= self._window
+        return PoolGroup(first, end, tuple(sorted(keys.items())), pending)
+
+    def groups_of(self, batch: Batch, end: int) -> list[PoolGroup]:
+        """Groups whose last window the batch overlaps."""
+        groups = []
+        start, stop = self.window_at(batch.start)
+        while start < end:
+            group = self.group(start, stop)
+            if group is not None:
+                groups.append(group)
+            start, stop = stop, stop + self._window
+        return groups
+
+
+def line_pool(
+    meter: Meter, timeline: Timeline, start: int, end: int, changeover: int
+) -> Mapping[TileKind, Activity]:
+    """Idle and unattributed activity of a line's own meter in [start, end)."""
+    tiles = timeline.tiles(start, end, changeover)
+    cuts = [tile.start for tile in tiles] + [end]
+    sums = {TileKind.IDLE: Activity(), TileKind.UNATTRIBUTED: Activity()}
+    for tile, activity in zip(tiles, meter.windows(cuts), strict=True):
+        if tile.kind in sums:
+            sums[tile.kind] += activity
+    return sums
+
+
+def share(activity: Activity, keys: Sequence[tuple[str, int]], batch: str) -> Activity:
+    """The part of a pool that `batch` gets, stretch by stretch, by largest remainder."""
+    table = dict(keys)
+    if batch not in table:
+        return Activity()
+    total = sum(table.values())
+    parts: list[tuple[Stretch, WindowSum]] = []
+    for stretch, window in activity.parts:
+        parts.append(
+            (
+                stretch,
+                WindowSum(
+                    corrected=largest_remainder(window.corrected, table)[batch],
+                    metered=largest_remainder(window.metered, table)[batch],
+                    gap=largest_remainder(window.gap, table)[batch],
+                    weights=tuple(w * table[batch] // total for w in window.weights),
+                ),
+            )
+        )
+    return Activity(tuple(parts))
