@@ -1,0 +1,68 @@
+"""The site's keys on disk: made at first start, readable by the owner only, never in the repo."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrv.errors import MeterprintError
+from mrv.verification.note import SecretKey
+
+ROLES = ("root", "facts", "receipts", "checkpoints")
+"""Keys a site has; the root enrols the others and may be kept offline afterwards."""
+
+
+def load_or_make_key(path: Path, name: str) -> SecretKey:
+    """The secret key at `path`, made there if absent. Raises MeterprintError on another name."""
+    if path.exists():
+        key = SecretKey.parse(path.read_text())
+        if key.name != name:
+            raise MeterprintError(
+                f"{path} holds the key of {key.name}, not of {name}",
+                hint="use the state directory of that site, or another one",
+            )
+        return key
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = SecretKey.generate(name)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key.skey + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Secret keys of a site by role."""
+
+    site: str
+    """Name of the site."""
+    root: SecretKey
+    """Signs key enrolment and revocation."""
+    facts: SecretKey
+    """Signs all other facts."""
+    receipts: SecretKey
+    """Signs receipts."""
+    checkpoints: SecretKey
+    """Signs checkpoints; its name is the origin of the journal."""
+    salt: bytes
+    """Secret from which subject salts are derived, 32 bytes."""
+
+    @classmethod
+    def open(cls, directory: Path, site: str) -> Keyring:
+        """Load the keys, making those that are missing."""
+        names = {"checkpoints": f"{site}/journal"}
+        keys = {
+            role: load_or_make_key(directory / f"{role}.key", names.get(role, f"{site}/{role}"))
+            for role in ROLES
+        }
+        salt_path = directory / "salt"
+        if not salt_path.exists():
+            descriptor = os.open(salt_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(32))
+                file.flush()
+                os.fsync(file.fileno())
+        return cls(site, **keys, salt=salt_path.read_bytes())

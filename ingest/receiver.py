@@ -1,0 +1,193 @@
+"""The receiver: messages in, journal entries and signed receipts out. No MQTT in here.
+
+`take` is given whatever has arrived; it verifies, commits once, and says what to answer. Nothing
+is acknowledged before it is on disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ingest.acceptance import Accepted, Quarantined, judge
+from ingest.journal import Journal
+from ingest.quarantine import Quarantine
+from mrv.finding import Finding, Severity
+from mrv.receipt import Receipt, render_receipt
+from mrv.verification.note import PublicKey, SecretKey, sign
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as the broker delivered it."""
+
+    agent: str
+    """Agent of the topic."""
+    kind: str
+    """readings | birth."""
+    topic: str
+    """The whole topic."""
+    payload: bytes
+    """Bytes as sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An entry that is now on disk (or was already)."""
+
+    index: int
+    """Journal index."""
+    new: bool
+    """False for a duplicate."""
+    accepted: Accepted
+    """What it is."""
+    message: Message
+    """Where it came from."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the start, for metrics."""
+
+    received: int = 0
+    """Messages."""
+    accepted: int = 0
+    """New journal entries."""
+    duplicates: int = 0
+    """Messages the journal had already."""
+    readings: int = 0
+    """Readings in new envelopes."""
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """Messages refused, by reason."""
+    commits: int = 0
+    """Transactions."""
+    commit_seconds: float = 0.0
+    """Time spent in them."""
+
+
+class Receiver:
+    """Verifies, journals, and makes receipts."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        quarantine: Quarantine,
+        key: SecretKey,
+        keys_of: Callable[[str], Sequence[PublicKey]],
+        threads: int = 2,
+    ) -> None:
+        self._journal = journal
+        self._quarantine = quarantine
+        self._key = key
+        self._keys_of = keys_of
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+        self.tally = Tally()
+        self.findings: list[Finding] = []
+
+    def _judge(self, message: Message) -> Accepted | Quarantined:
+        return judge(
+            message.payload,
+            message.agent,
+            self._journal.site,
+            self._keys_of,
+            table=message.kind == "birth",
+        )
+
+    def take(self, messages: Sequence[Message]) -> list[Committed]:
+        """Commit what is validly signed and quarantine the rest.
+
+        Raises JournalError where the disk refuses: then nothing was taken and nothing may be
+        acknowledged.
+        """
+        if len(messages) > 4:
+            verdicts = list(self._pool.map(self._judge, messages, chunksize=8))
+        else:
+            verdicts = [self._judge(message) for message in messages]
+        pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
+        started = time.perf_counter()
+        placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []
+        self.tally.commit_seconds += time.perf_counter() - started
+        self.tally.commits += bool(pairs)
+        self.tally.received += len(messages)
+        for message, verdict in zip(messages, verdicts, strict=True):
+            if isinstance(verdict, Quarantined):
+                self.tally.quarantined[verdict.reason] += 1
+                self._quarantine.add(
+                    time.time_ns(),
+                    message.agent,
+                    message.topic,
+                    verdict.reason,
+                    verdict.detail,
+                    message.payload,
+                )
+        committed = []
+        for (message, accepted), (index, new) in zip(pairs, placed, strict=True):
+            committed.append(Committed(index, new, accepted, message))
+            self.tally.accepted += new
+            self.tally.duplicates += not new
+            envelope = accepted.draft.envelope
+            if new and envelope is not None:
+                self.tally.readings += envelope.readings
+            if accepted.fault:
+                self.findings.append(
+                    Finding(
+                        "unreadable_header",
+                        f"{message.agent}#{index}",
+                        0,
+                        Severity.ERROR,
+                        (("fault", accepted.fault[:200]),),
+                    )
+                )
+        return committed
+
+    def receipts(self, committed: Sequence[Committed]) -> list[tuple[str, str, bytes]]:
+        """(agent, stream, signed receipt) for what was committed; stream "" for `also` alone."""
+        places: dict[tuple[str, str, str], int] = {}
+        also: dict[str, list[tuple[str, int]]] = {}
+        for item in committed:
+            envelope = item.accepted.draft.envelope
+            if envelope is None:
+                also.setdefault(item.message.agent, []).append(
+                    (item.accepted.draft.identity, item.index)
+                )
+            else:
+                place = (envelope.agent, envelope.stream, envelope.epoch)
+                places[place] = max(places.get(place, 0), item.index)
+        size = self._journal.size
+        notes = []
+        for (agent, stream, epoch), index in places.items():
+            extra = tuple(identity for identity, _ in also.pop(agent, ()))
+            receipt = Receipt(
+                self._journal.origin,
+                agent,
+                stream,
+                epoch,
+                self._ranges(agent, stream, epoch),
+                extra,
+                index,
+                size,
+            )
+            notes.append((agent, stream, sign(render_receipt(receipt), self._key)))
+        for agent, extras in also.items():
+            receipt = Receipt(
+                self._journal.origin,
+                agent,
+                "",
+                "",
+                (),
+                tuple(identity for identity, _ in extras),
+                max(index for _, index in extras),
+                size,
+            )
+            notes.append((agent, "", sign(render_receipt(receipt), self._key)))
+        return notes
+
+    def _ranges(self, agent: str, stream: str, epoch: str) -> tuple[tuple[int, int, str], ...]:
+        return self._journal.runs(agent, stream, epoch)
+
+    def close(self) -> None:
+        """Stop the verifying threads."""
+        self._pool.shutdown(wait=True)
