@@ -385,7 +385,7 @@ def _extend(runs: list[tuple[int, int, str]], seq: int, identity: str) -> None:
     if first <= seq <= last:
         return
     if seq == last + 1:
-        first, last, name = first, seq, identity
+        last, name = seq, identity
     else:
         first = seq
     runs[place] = (first, last, name)

@@ -39,7 +39,8 @@ class Quarantine:
         """Keep a message refused at `at` (ns UTC); the oldest one goes when it is full."""
         with self._lock, self._db:
             self._db.execute(
-                "INSERT INTO message(at,agent,topic,reason,detail,size,bytes) VALUES(?,?,?,?,?,?,?)",
+                "INSERT INTO message(at,agent,topic,reason,detail,size,bytes) "
+                "VALUES(?,?,?,?,?,?,?)",
                 (at, agent, topic, reason, detail[:500], len(message), message[:MAX_MESSAGE]),
             )
             self._db.execute(

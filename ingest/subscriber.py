@@ -1,0 +1,159 @@
+"""The MQTT side of ingest: paho with manual acknowledgement.
+
+A message is acknowledged only after it is on disk (or in quarantine). paho's network thread puts
+messages into a bounded queue and blocks when it is full, so back-pressure reaches the broker
+through TCP; a worker takes whatever has arrived, at most `GROUP` messages, and commits once.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import structlog
+
+from ingest.journal import JournalError
+from ingest.receiver import Committed, Message, Receiver
+from mrv.errors import MeterprintError
+
+QUEUE_MESSAGES = 4000
+"""Messages that may wait for the worker."""
+GROUP = 500
+"""Most messages of one commit."""
+SHARE_FSYNC_S = 0.02
+"""How long a lone message may wait for company (design §3)."""
+RETRY_S = 1.0
+"""Pause after the disk refused a commit; the messages stay unacknowledged."""
+
+log = structlog.get_logger("ingest")
+
+Delivered = tuple[Message, int, int]
+"""A message with its MQTT id and QoS."""
+
+
+class Subscriber:
+    """Feeds a Receiver from a broker and answers with receipts."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        site: str,
+        port: int,
+        host: str = "127.0.0.1",
+        username: str = "",
+        password: str = "",
+        on_committed: Callable[[Sequence[Committed]], None] | None = None,
+        on_event: Callable[[str, bytes], None] | None = None,
+        on_state: Callable[[str, bytes], None] | None = None,
+    ) -> None:
+        self._receiver = receiver
+        self._site = site
+        self._on_committed = on_committed
+        self._on_event = on_event
+        self._on_state = on_state
+        self._queue: queue.Queue[Delivered | None] = queue.Queue(QUEUE_MESSAGES)
+        self._stopping = threading.Event()
+        self.connected = threading.Event()
+        self._client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2,
+            client_id=f"{site}-ingest",
+            clean_session=False,
+            manual_ack=True,
+        )
+        if username:
+            self._client.username_pw_set(username, password)
+        self._client.reconnect_delay_set(1, 30)
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.on_message = self._arrived
+        self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
+        self._worker.start()
+        try:
+            self._client.connect(host, port, keepalive=30)
+        except OSError as error:
+            self._stopping.set()
+            self._queue.put(None)
+            raise MeterprintError(
+                f"no MQTT broker answers on {host}:{port}: {error}",
+                hint="start one, or let `meterprint serve` start its own",
+            ) from error
+        self._client.loop_start()
+
+    def _connected(self, client: mqtt.Client, *_: Any) -> None:
+        prefix = f"meterprint/1/{self._site}/+"
+        names = ("readings/+", "birth", "state", "batch-events")
+        client.subscribe([(f"{prefix}/{name}", 1) for name in names])
+        self.connected.set()
+
+    def _disconnected(self, *_: Any) -> None:
+        self.connected.clear()
+
+    def _arrived(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+        parts = message.topic.split("/")
+        agent, kind = parts[3], parts[4]
+        if kind in ("state", "batch-events"):
+            handler = self._on_state if kind == "state" else self._on_event
+            if handler is not None and message.payload:
+                handler(agent, message.payload)
+            client.ack(message.mid, message.qos)
+            return
+        item = Message(agent, kind, message.topic, message.payload)
+        while not self._stopping.is_set():
+            try:
+                self._queue.put((item, message.mid, message.qos), timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def _next_group(self) -> list[Delivered] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        group = [first]
+        wait = SHARE_FSYNC_S
+        while len(group) < GROUP:
+            try:
+                item = (
+                    self._queue.get(timeout=wait) if len(group) == 1 else self._queue.get_nowait()
+                )
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _work(self) -> None:
+        while (group := self._next_group()) is not None:
+            messages = [message for message, _, _ in group]
+            committed = self._commit(messages)
+            if committed is None:
+                return
+            if self._on_committed is not None:
+                self._on_committed(committed)
+            for agent, stream, note in self._receiver.receipts(committed):
+                topic = f"meterprint/1/{self._site}/{agent}/receipt/{stream or '-'}"
+                self._client.publish(topic, note, qos=1)
+            for _, mid, qos in group:
+                self._client.ack(mid, qos)
+
+    def _commit(self, messages: Sequence[Message]) -> list[Committed] | None:
+        while True:
+            try:
+                return self._receiver.take(messages)
+            except JournalError as error:
+                log.error("journal_refused", error=str(error), hint=error.hint)
+                if self._stopping.wait(RETRY_S):
+                    return None
+
+    def stop(self) -> None:
+        """Disconnect; what is not acknowledged comes again at the next start."""
+        self._stopping.set()
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._queue.put(None)
+        self._worker.join(timeout=30)
