@@ -12,11 +12,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mrv.errors import MeterprintError
 
@@ -159,6 +158,7 @@ class DemoBroker:
         self.port = port or free_port()
         self.username = "meterprint"
         self.password = secrets.token_hex(16)
+        self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -175,30 +175,37 @@ class DemoBroker:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        from amqtt.broker import Broker as Amqtt  # noqa: PLC0415 (heavy, and only without Mosquitto)
-        from passlib.apps import custom_app_context  # noqa: PLC0415
+        try:
+            broker = await self._broker()
+        except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
+            self._fault = error
+            return
+        finally:
+            self._started.set()
+        await self._stop.wait()
+        await broker.shutdown()
 
-        hashed = custom_app_context.hash(self.password)
-        password_file = f"{self.username}:{hashed}\n"
-        with tempfile.NamedTemporaryFile("w", suffix=".passwd") as file:
-            file.write(password_file)
-            file.flush()
-            config = {
+    async def _broker(self) -> Any:
+        from amqtt.broker import Broker as Amqtt  # noqa: PLC0415 (heavy, only without Mosquitto)
+        from pwdlib import PasswordHash  # noqa: PLC0415
+
+        password_file = self._directory / "users"
+        password_file.write_text(
+            f"{self.username}:{PasswordHash.recommended().hash(self.password)}\n"
+        )
+        password_file.chmod(0o600)
+        broker = Amqtt(
+            {
                 "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{self.port}"}},
                 "plugins": {
-                    "amqtt.plugins.authentication.FileAuthPlugin": {"password_file": file.name}
+                    "amqtt.plugins.authentication.FileAuthPlugin": {
+                        "password_file": str(password_file)
+                    }
                 },
             }
-            try:
-                broker = Amqtt(config)
-                await broker.start()
-            except BaseException as error:  # noqa: BLE001 (handed to the thread that waits)
-                self._fault = error
-                self._started.set()
-                return
-            self._started.set()
-            await self._stop.wait()
-            await broker.shutdown()
+        )
+        await broker.start()
+        return broker
 
     def stop(self) -> None:
         """End it; returns when it is gone."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 import structlog
+from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.journal import JournalError
 from ingest.receiver import Committed, Message, Receiver
@@ -58,7 +59,7 @@ class Subscriber:
         self._stopping = threading.Event()
         self.connected = threading.Event()
         self._client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=f"{site}-ingest",
             clean_session=False,
             manual_ack=True,
@@ -97,10 +98,10 @@ class Subscriber:
         if kind in ("state", "batch-events"):
             handler = self._on_state if kind == "state" else self._on_event
             if handler is not None and message.payload:
-                handler(agent, message.payload)
+                handler(agent, bytes(message.payload))
             client.ack(message.mid, message.qos)
             return
-        item = Message(agent, kind, message.topic, message.payload)
+        item = Message(agent, kind, message.topic, bytes(message.payload))
         while not self._stopping.is_set():
             try:
                 self._queue.put((item, message.mid, message.qos), timeout=0.5)
@@ -146,7 +147,7 @@ class Subscriber:
             try:
                 return self._receiver.take(messages)
             except JournalError as error:
-                log.error("journal_refused", error=str(error), hint=error.hint)
+                log.exception("journal_refused", error=str(error), hint=error.hint)
                 if self._stopping.wait(RETRY_S):
                     return None
 
