@@ -44,6 +44,7 @@ UNITS: dict[str, Unit] = {
     # A factor that counts CO2 alone enters with GWP 1 (IPCC, by definition).
     **_units("emission", gCO2e="1e-3", kgCO2e="1", tCO2e="1000", kgCO2="1", tCO2="1000"),
     **_units("ratio", **{"1": "1"}),
+    **_units("temperature", degC="1"),
 }
 """Units the house knows. A unit with the suffix `_rel` is relative: it converts into nothing."""
 
