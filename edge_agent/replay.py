@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import itertools
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -54,9 +55,11 @@ Rows = list[tuple[int, dict[str, str]]]
 def _open(path: Path) -> Rows:
     """Rows of a CSV (.gz) with their line numbers. Raises InputError."""
     try:
-        data = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot be read: {error}", file=str(path), hint="name the data directory by --data"
         ) from error
@@ -252,7 +255,7 @@ def _check(mapping: Mapping, replay: Replay) -> None:
                 replay.findings.append(
                     Finding("overlapping_interval", channel, reading.t, Severity.WARNING, numbers)
                 )
-            reach = max(reach, reading.t + reading.length)
+            reach = reading.t + reading.length
     for prefix, channel in mapping.within:
         spans: dict[str, tuple[int, int]] = {}
         for reading in by_channel.get(channel, []):

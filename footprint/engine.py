@@ -55,14 +55,26 @@ class Metered:
 
 
 class Engine:
-    """Footprints of batches from facts and readings."""
+    """Footprints of batches from facts and readings.
 
-    def __init__(self, knowledge: Knowledge, readings: Readings, kernels: Kernels = PYTHON) -> None:
+    `earlier` is an engine on the same readings: where only batch events are new, what it
+    remembers of its meters still holds.
+    """
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        readings: Readings,
+        kernels: Kernels = PYTHON,
+        earlier: Engine | None = None,
+    ) -> None:
         self.knowledge = knowledge
         self.readings = readings
         self._kernels = kernels
         self._closures = Closures(knowledge, readings)
         self._meters: dict[tuple[str, str], tuple[Meter, AssuranceTier | None]] = {}
+        if earlier is not None and earlier.knowledge.registry_length == knowledge.registry_length:
+            self._meters = earlier._meters
         self._plans: dict[tuple[str, ...], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
 

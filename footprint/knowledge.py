@@ -72,6 +72,11 @@ class Knowledge:
                 self.findings.extend(self.timelines[line].findings)
         self._catalogues: dict[int, Catalogue] = {}
 
+    @property
+    def registry_length(self) -> int:
+        """Number of facts of the registry."""
+        return sum(1 for fact in self.facts if fact.header.chain == REGISTRY)
+
     def _of(self, kind: str) -> list[Fact]:
         return [fact for fact in self._registry if fact.header.type == kind]
 

@@ -111,6 +111,10 @@ class StreamChain:
         """The envelope of that identity, None where it is not here."""
         return self._links.get(identity)
 
+    def links(self) -> list[ChainLink]:
+        """All envelopes, by epoch and number."""
+        return sorted(self._links.values(), key=lambda link: (link.epoch, link.seq))
+
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
         heads = [link for link in self._links.values() if link.identity not in self._followed]
