@@ -145,7 +145,8 @@ def _mark(marks: _Marks, at: _Path, path: Path) -> tuple[str, int]:
 
 
 def _first_fault(error: ValidationError, path: Path, marks: _Marks) -> InputError:
-    fault = error.errors()[0]
+    faults = error.errors()
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     at = tuple(part for part in fault["loc"] if part != "[key]")
     file, line = _mark(marks, at, path)
     seen = "" if isinstance(fault["input"], dict | list) else f", seen {fault['input']!r}"
