@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tty
 from dataclasses import replace
 from itertools import pairwise
 
@@ -210,6 +212,39 @@ def test_a_late_answer_on_an_rtu_line_never_becomes_the_next_register():
 def test_without_the_pause_after_a_timeout_the_late_answer_would_be_taken():
     first, _ = sweeps_through(LateGateway, drains=False)
     assert first[:2] == [None, 1_111]
+
+
+def test_a_serial_port_carries_rtu_frames_for_several_units():
+    async def run():
+        clock = Clock(T0 + HOUR)
+        devices = [SimulatedInstrument(ADL, curve(n), str(n)) for n in (3, 4)]
+        master, slave = os.openpty()
+        tty.setraw(master)
+        async with ModbusSimulator(devices, rtu=True, now=clock) as simulator:
+            reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(master, lambda: writer.write(os.read(master, 256)))
+
+            async def back() -> None:
+                while data := await reader.read(256):
+                    os.write(master, data)
+
+            pump = asyncio.create_task(back())
+            line = ModbusLine(Framing.RTU, device=os.ttyname(slave))
+            meters = [Instrument(f"m{d.unit}", ADL, d.unit) for d in devices]
+            async with ModbusSource("bus", line, meters, now=clock) as source:
+                seen = by_channel(await source.sweep())
+            loop.remove_reader(master)
+            writer.close()
+            await pump
+        os.close(master)
+        os.close(slave)
+        register = ADL.register("energy_import")
+        for device in devices:
+            reading = seen[f"m{device.unit}.energy_import"]
+            assert reading.v == device.counts(register, clock.t)
+
+    asyncio.run(run())
 
 
 def test_a_dead_bus_does_not_delay_another():
