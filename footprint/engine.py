@@ -72,9 +72,9 @@ class Engine:
         self.readings = readings
         self._kernels = kernels
         self._closures = Closures(knowledge, readings)
-        self._meters: dict[tuple[str, str], tuple[Meter, AssuranceTier | None]] = {}
+        self.meters: dict[tuple[str, str], tuple[Meter, AssuranceTier | None]] = {}
         if earlier is not None and earlier.knowledge.registry_length == knowledge.registry_length:
-            self._meters = earlier._meters
+            self.meters = earlier.meters
         self._plans: dict[tuple[str, ...], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
 
@@ -83,7 +83,7 @@ class Engine:
     ) -> tuple[Meter, AssuranceTier | None]:
         """The meter of a register and its tier; made once."""
         place = (instrument.id, register.id)
-        held = self._meters.get(place)
+        held = self.meters.get(place)
         if held is None:
             key, tier, findings = authority(
                 self.knowledge, plant, instrument, register, self.readings
@@ -91,17 +91,17 @@ class Engine:
             self._meter_findings[place] = findings
             parts = stretches(self.knowledge, plant, instrument, register)
             meter = Meter(register, key, parts, self.readings, self._kernels)
-            held = self._meters[place] = (meter, tier)
+            held = self.meters[place] = (meter, tier)
         return held
 
     def forget(self, channel: str, start: int, end: int) -> None:
         """Readings of `<instrument>.<register>` came in [start, end]; drop what they may change."""
         instrument, _, register = channel.partition(".")
-        held = self._meters.get((instrument, register))
+        held = self.meters.get((instrument, register))
         if held is None:
             return
         if held[0].key is None:
-            del self._meters[instrument, register]
+            del self.meters[instrument, register]
         else:
             held[0].forget(start, end)
 

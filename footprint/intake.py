@@ -51,6 +51,7 @@ class EnvelopeIndex:
         self._chains: dict[tuple[str, str], StreamChain] = {}
         self._tagged: dict[SeriesKey, dict[str, dict[int, Row]]] = {}
         self._sources: dict[str, list[ChannelSource]] = {}
+        self._longest: dict[SeriesKey, int] = {}
 
     def add_table(self, identity: str, table: ChannelTable) -> None:
         """Take in a channel table."""
@@ -67,6 +68,8 @@ class EnvelopeIndex:
                 cfgs.add(envelope.cfg)
                 self._keys.setdefault(column.ch, set()).add(key)
                 self._sources.clear()
+            if column.length:
+                self._longest[key] = max(self._longest.get(key, 0), *column.length)
             if column.tag:
                 tagged = self._tagged.setdefault(key, {})
                 for t, row in rows(column):
@@ -106,6 +109,10 @@ class EnvelopeIndex:
             if entry is not None:
                 entries.append((cfg, entry))
         return ChannelSource(key, tuple(entries))
+
+    def longest(self, key: SeriesKey) -> int:
+        """Length of the channel's longest amount, ns; 0 where it has none."""
+        return self._longest.get(key, 0)
 
     def tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel weighed for `batch`, in time order."""

@@ -221,7 +221,10 @@ class Meter:
         return [self._windows.get(window, empty) for window in wanted]
 
     def _compute(self, key: SeriesKey, cuts: Sequence[int]) -> list[Activity]:
-        series = self._readings.read(key, cuts[0], cuts[-1], MARGIN)
+        if self.register.kind == "counter":
+            series = self._readings.read(key, cuts[0], cuts[-1], MARGIN)
+        else:  # an amount that starts before the window may reach into it
+            series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
         for stretch in self.stretches:
             if self.register.kind == "counter":
@@ -268,11 +271,9 @@ class Meter:
 
     def longest(self) -> int:
         """Length of the longest amount, ns; 0 for a counter."""
-        span = self.span()
-        if self.key is None or span is None or self.register.kind == "counter":
+        if self.key is None or self.register.kind == "counter":
             return 0
-        series = self._readings.read(self.key, span[0], span[1] + 1, 0)
-        return max((int(length) for length in series.length), default=0)
+        return self._readings.longest(self.key)
 
     def tags(self) -> Sequence[str]:
         """Batches that amounts are tagged with."""

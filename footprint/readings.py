@@ -36,6 +36,10 @@ class Readings(Protocol):
         """Times of the first and last reading, ns; None where there is none."""
         ...
 
+    def longest(self, key: SeriesKey) -> int:
+        """Length of the channel's longest amount, ns; 0 where it has none."""
+        ...
+
     def tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel that were weighed for `batch`, wherever they lie in time."""
         ...

@@ -191,12 +191,15 @@ class EngineShell:
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
         with self._lock:
-            self._settle_only()
+            self.settle()
             return books(self.engine)
 
-    def _settle_only(self) -> None:
-        if self._stale:
-            self.refresh()
+    def settle(self) -> None:
+        """Understand new facts without computing any batch."""
+        with self._lock:
+            if self._stale:
+                dirty = self._settle()
+                self._dirty = None if dirty else self._dirty
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted."""

@@ -92,7 +92,7 @@ class Subscriber:
     def _disconnected(self, *_: Any) -> None:
         self.connected.clear()
 
-    def _arrived(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+    def _arrived(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
         parts = message.topic.split("/")
         agent, kind = parts[3], parts[4]
         if kind in ("state", "batch-events"):

@@ -1,0 +1,54 @@
+"""The command line. Exit status: 0 done, 1 findings or a failed check, 2 usage or bad input."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from meterprint import (
+    commands_batch,
+    commands_evidence,
+    commands_plant,
+    commands_registry,
+    commands_run,
+)
+from meterprint.output import say_error
+
+app = typer.Typer(
+    name="meterprint",
+    help="From the meter's own reading to the carbon number on the label."
+    " / 从计量器具读数到标识上的碳数字。",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+commands_run.register(app)
+commands_plant.register(app)
+commands_batch.register(app)
+commands_registry.register(app)
+commands_evidence.register(app)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("meterprint"))
+
+
+def main() -> None:
+    """Run the command line; every expected error is one clear text and status 2."""
+    from mrv.errors import MeterprintError
+
+    try:
+        app()
+    except MeterprintError as error:
+        say_error(error)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

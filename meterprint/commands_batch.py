@@ -1,0 +1,204 @@
+"""Commands on batches and footprints."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from meterprint.output import (
+    DEFAULT_STATE,
+    JsonOption,
+    Progress,
+    StateOption,
+    emit,
+    parse_moment,
+    say_error,
+    table,
+)
+from mrv.errors import InputError
+
+batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
+LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_per_unit")
+
+
+@batch.command("list")
+def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """List all batches with their footprints. / 列出批次及足迹。"""
+    from meterprint.rows import batch_row
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        with Progress({"compute": "footprints / 足迹"}).shown() as progress:
+            site.refresh(lambda done, total: progress("compute", done, total))
+        order = [b.id for b in site.engine.engine.batches()]
+        rows = [batch_row(site.engine.results[name]) for name in order]
+    finally:
+        site.close()
+    if json:
+        emit(rows)
+    else:
+        table(rows, LIST)
+
+
+@batch.command("show")
+def show_batch(
+    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Show one batch. / 查看批次。"""
+    footprint(name, state=state, json=json)
+
+
+def _event(state: Path, body: dict[str, Any], json: bool) -> None:
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        fact, new = site.events.take(body, "cli")
+    finally:
+        site.close()
+    answer = {"event": body["id"], "chain": fact.header.chain, "seq": fact.header.seq, "new": new}
+    if json:
+        emit(answer)
+    else:
+        typer.echo(f"{fact.header.chain}#{fact.header.seq} {'stated' if new else 'known already'}")
+
+
+@batch.command("start")
+def start_batch(
+    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    line: Annotated[str, typer.Option()],
+    product: Annotated[str, typer.Option()],
+    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
+    event_id: Annotated[str, typer.Option("--id")] = "",
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """State that a batch starts. / 批次开始。"""
+    moment = parse_moment(at, "--at") if at else time.time_ns()
+    body = {
+        "id": event_id or str(uuid.uuid4()),
+        "line": line,
+        "batch": name,
+        "product": product,
+        "event": "start",
+        "t": str(moment),
+    }
+    _event(state, body, json)
+
+
+@batch.command("end")
+def end_batch(
+    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    line: Annotated[str, typer.Option()],
+    good: Annotated[str, typer.Option(help="good output / 良品数")],
+    scrap: Annotated[str, typer.Option(help="scrap / 报废数")] = "0",
+    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
+    event_id: Annotated[str, typer.Option("--id")] = "",
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """State that a batch ends. / 批次结束。"""
+    moment = parse_moment(at, "--at") if at else time.time_ns()
+    body = {
+        "id": event_id or str(uuid.uuid4()),
+        "line": line,
+        "batch": name,
+        "event": "end",
+        "good": good,
+        "scrap": scrap,
+        "t": str(moment),
+    }
+    _event(state, body, json)
+
+
+@batch.command("import")
+def import_batches(
+    file: Annotated[Path, typer.Argument(help="CSV: id,line,batch,product,event,good,scrap,t")],
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Import batch events. / 导入批次事件。"""
+    from meterprint.site import open_site
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", file=str(file)) from error
+    site = open_site(state)
+    try:
+        taken, errors = site.events.take_csv(text, str(file), "cli")
+    finally:
+        site.close()
+    if json:
+        emit({"taken": taken, "errors": [str(e) for e in errors]})
+    else:
+        typer.echo(f"{taken} events")
+        for fault in errors:
+            say_error(fault)
+    if errors:
+        raise typer.Exit(1)
+
+
+def footprint(
+    name: Annotated[str, typer.Argument(metavar="BATCH")] = "",
+    product: Annotated[str, typer.Option(help="product / 产品")] = "",
+    start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")] = "",
+    end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")] = "",
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Footprint of a batch, or of a product over a period. / 批次或产品时段的足迹。"""
+    from footprint.selection import selection
+    from meterprint.site import open_site
+
+    if bool(name) == bool(product):
+        raise InputError("name a batch, or a product with --from and --to")
+    site = open_site(state)
+    try:
+        if name:
+            site.engine.settle()
+            result = site.engine.engine.batch(name)
+            if result is None:
+                raise InputError(f"no batch is called {name!r}", hint="see `batch list`")
+            value = {**result.to_json(), "digest": result.digest()}
+        else:
+            site.refresh()
+            value = selection(
+                list(site.engine.results.values()),
+                product,
+                parse_moment(start, "--from"),
+                parse_moment(end, "--to"),
+            ).to_json()
+        plant = site.plant()
+    finally:
+        site.close()
+    if json:
+        emit(value)
+        return
+    partial = value["boundary"] == "gate_to_gate"
+    title = (
+        "partial footprint, gate to gate / 产品部分碳足迹（大门到大门）"
+        if partial
+        else "footprint / 足迹"
+    )
+    typer.echo(f"{title}: {value['footprint']} kgCO2e, u = {value['u']} kgCO2e")
+    typer.echo(f"per unit / 每单位: {value['per_unit']} kgCO2e, u = {value['u_per_unit']} kgCO2e")
+    if value.get("state"):
+        typer.echo(f"state / 状态: {value['state']} {', '.join(value['waits'])}")
+    if value["incomplete"]:
+        typer.echo(f"incomplete / 不完整: {', '.join(value['incomplete'])}")
+    for note in plant.notes if plant else ():
+        typer.echo(f"{note.en} / {note.zh}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(batch, name="batch")
+    app.command()(footprint)

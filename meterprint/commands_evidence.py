@@ -1,0 +1,116 @@
+"""Commands on evidence: keys, bundle, verify, journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit
+from mrv.errors import InputError
+
+keys = typer.Typer(help="Keys of the site. / 密钥。", no_args_is_help=True)
+journal = typer.Typer(help="The journal. / 账本。", no_args_is_help=True)
+
+
+@keys.command("show")
+def show_keys(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """Print the site's root key, which a verifier trusts. / 显示站点根公钥。"""
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    ring = site.keyring
+    site.close()
+    if json:
+        emit(
+            {
+                "site": ring.site,
+                "root": ring.root.public.vkey,
+                "facts": ring.facts.public.vkey,
+                "receipts": ring.receipts.public.vkey,
+                "checkpoints": ring.checkpoints.public.vkey,
+            }
+        )
+    else:
+        typer.echo(ring.root.public.vkey)
+
+
+def bundle(
+    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write / 输出文件")],
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Write the evidence bundle of a batch. / 生成证据包。"""
+    from ingest.bundler import make_bundle
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        site.engine.settle()
+        data = make_bundle(site.journal, site.keyring, site.engine.engine, name)
+    finally:
+        site.close()
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=str(output)) from error
+    if json:
+        emit({"batch": name, "file": str(output), "bytes": len(data)})
+    else:
+        typer.echo(f"{output}: {len(data)} bytes")
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    trust: Annotated[str, typer.Option(help="root key: vkey or file / 受信根公钥")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Verify a bundle and recompute its footprint, offline. / 离线验证证据包并重算。"""
+    from footprint.verify import main
+
+    arguments = [str(file), *(["--trust", trust] if trust else []), *(["--json"] if json else [])]
+    raise typer.Exit(main(arguments))
+
+
+@journal.command("check")
+def check_journal(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """Recompute every leaf and the root. / 校验账本。"""
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        faults = site.journal.verify()
+        answer = {"entries": site.journal.size, "root": site.journal.root().hex(), "faults": faults}
+    finally:
+        site.close()
+    if json:
+        emit(answer)
+    else:
+        typer.echo(f"{answer['entries']} entries, root {answer['root']}")
+        for fault in faults:
+            typer.echo(f"FAULT {fault}")
+    if faults:
+        raise typer.Exit(1)
+
+
+@journal.command("checkpoint")
+def show_checkpoint(state: StateOption = DEFAULT_STATE) -> None:
+    """Print a signed checkpoint. / 输出检查点。"""
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        note = site.journal.checkpoint()
+    finally:
+        site.close()
+    typer.echo(note.decode(), nl=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(keys, name="keys")
+    app.add_typer(journal, name="journal")
+    app.command()(bundle)
+    app.command()(verify)

@@ -1,0 +1,70 @@
+"""Commands that run things: replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, emit
+from mrv.errors import InputError
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+"""Examples that ship with the source."""
+TITLES = {
+    "read": "read, sign / 读取、签名",
+    "journal": "journal / 入账",
+    "batches": "batches / 批次",
+    "compute": "footprints / 足迹",
+}
+
+
+def replay(
+    directory: Annotated[
+        Path | None, typer.Argument(help="folder with plant.yaml and map.yaml")
+    ] = None,
+    example: Annotated[str, typer.Option(help="a shipped example / 随附示例")] = "",
+    data: Annotated[Path | None, typer.Option(help="folder with the tables / 数据目录")] = None,
+    state: StateOption = DEFAULT_STATE,
+    port: Annotated[int, typer.Option(help="port of the broker, 0 = any free one")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Drive tables through the whole path. / 用数据表驱动整条链路。"""
+    from meterprint.replay import load_example
+    from meterprint.replay import replay as run
+
+    if bool(example) == (directory is not None):
+        raise InputError("name a folder, or a shipped example by --example")
+    folder = directory or EXAMPLES / example
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.parent.name for p in EXAMPLES.glob("*/map.yaml")))
+        raise InputError(f"there is no {folder}", hint=f"examples: {known}")
+    loaded = load_example(folder, data)
+    with Progress(TITLES).shown() as progress:
+        report = run(loaded, state, progress, port)
+    if json:
+        emit(report)
+        return
+    for note in loaded.plant.plant.notes:
+        typer.echo(f"{note.en}\n{note.zh}")
+    typer.echo(
+        f"{report['heats']} batches, {report['readings']} readings, "
+        f"{report['journal']['entries']} journal entries in {report['seconds']} s"
+    )
+    for name, book in report["registers"].items():
+        typer.echo(f"{name}: total {book['total']} {book['unit']}, residual {book['residual']}")
+    for rule, count in report["findings"].items():
+        typer.echo(f"finding {rule}: {count}")
+    claim = report.get("claim")
+    if claim:
+        typer.echo(
+            f"claim: {claim['agree']} of {claim['rows']} rows agree, claimed "
+            f"{claim['claimed_t']} t, recomputed {claim['recomputed_t']} t, "
+            f"{claim['zero_rows_with_use']} rows claim 0 while energy was used"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(replay)
