@@ -83,7 +83,7 @@ class ByteLink:
         self._inbox = _Inbox()
         inbox = self._inbox
         if self._line.device:
-            transport, _ = await create_serial_connection(  # type: ignore[no-untyped-call]
+            transport, _ = await create_serial_connection(
                 loop,
                 lambda: inbox,
                 self._line.device,
@@ -112,19 +112,20 @@ class ByteLink:
         self.buffer.clear()
         self._transport.write(data)
 
-    async def more(self, timeout: float) -> bool:  # noqa: ASYNC109 - a device's answer time
-        """Wait for more bytes; False when none came in time. Raises LinkLostError."""
+    def _require_open(self) -> None:
         if not self._inbox.open:
             self.close()
             raise LinkLostError(f"{self._line} was closed by the other side")
+
+    async def more(self, timeout: float) -> bool:  # noqa: ASYNC109 - a device's answer time
+        """Wait for more bytes; False when none came in time. Raises LinkLostError."""
+        self._require_open()
         self._inbox.came.clear()
         try:
             await asyncio.wait_for(self._inbox.came.wait(), timeout)
         except TimeoutError:
             return False
-        if not self._inbox.open:
-            self.close()
-            raise LinkLostError(f"{self._line} was closed by the other side")
+        self._require_open()
         return True
 
     async def drain(self, silence: float) -> None:
