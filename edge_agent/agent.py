@@ -90,6 +90,11 @@ class Agent:
         with self._lock:
             self._buffers[stream].events.append(event)
 
+    def event_if_known(self, stream: str, event: Event) -> None:
+        """The same, where this agent has the stream."""
+        if stream in self._buffers:
+            self.event(stream, event)
+
     def flush(self, at: int | None = None) -> int:
         """Cut, sign and commit everything buffered; how many envelopes. Never raises for a disk."""
         with self._lock:

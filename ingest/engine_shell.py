@@ -22,7 +22,7 @@ from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.measurement.activity import PYTHON, Kernels
-from mrv.reporting.completeness import forks
+from mrv.reporting.completeness import clock_steps, forks
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
@@ -220,6 +220,9 @@ class EngineShell:
             for first, second in chain.equivocations:
                 numbers = (("first", first), ("second", second))
                 yield Finding("equivocation", f"{agent}/{stream}", 0, Severity.ERROR, numbers)
+            for link, step in clock_steps(chain.links()):
+                numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
+                yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
             for identity in forks(chain.links()):
                 yield Finding(
                     "fork", f"{agent}/{stream}", 0, Severity.ERROR, (("after", identity),)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, emit
 from mrv.errors import InputError
 
+if TYPE_CHECKING:
+    from meterprint.demo.run import Demo
+
+PROCESS_STARTED = time.monotonic()
+"""When this process began, as near as Python can tell."""
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 """Examples that ship with the source."""
 TITLES = {
@@ -65,6 +71,45 @@ def replay(
         )
 
 
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--for", help="end by itself after so many seconds")
+    ] = None,
+    speed: Annotated[int, typer.Option(help="how much faster loads run / 负荷加速比")] = 60,
+    seed: Annotated[int, typer.Option(help="seed of the loads / 随机种子")] = 1,
+    port: Annotated[int, typer.Option(help="port of the pages, 0 = any free one")] = 8480,
+    state: StateOption = Path("state-demo"),
+    json: JsonOption = False,
+) -> None:
+    """Run a plant in this process: instruments, agents, ingest, pages. / 运行演示工厂。"""
+    from meterprint.demo.run import run_demo
+    from meterprint.pages import links, serve_pages
+
+    started = PROCESS_STARTED
+    urls: list[str] = []
+
+    def ready(running: Demo) -> None:
+        if not json:
+            for line in links(running, urls):
+                typer.echo(line)
+
+    report = run_demo(
+        state,
+        seconds=seconds,
+        speed=speed,
+        seed=seed,
+        started=started,
+        serve=lambda running: serve_pages(running, port, urls),
+        ready=ready,
+    )
+    if json:
+        emit(report)
+        return
+    for name, value in report.items():
+        typer.echo(f"{name}: {value}")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(replay)
+    app.command()(demo)

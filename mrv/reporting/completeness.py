@@ -39,6 +39,12 @@ class ChainLink:
     """Whether the clock was trusted when it was cut."""
     stops: bool = False
     """Whether it states that the stream stopped here."""
+    t: int = 0
+    """When it was cut, ns UTC."""
+    mono: int = 0
+    """Monotonic clock when it was cut, ns."""
+    boot: str = ""
+    """Boot of the machine, for which `mono` counts."""
 
     @property
     def head(self) -> Head:
@@ -64,6 +70,9 @@ def chain_link(envelope: Envelope, identity: str) -> ChainLink:
         t_last=max(times, default=envelope.t),
         trusted=envelope.clk.state.trusted,
         stops=any(event.kind == "stop" for event in envelope.ev),
+        t=envelope.t,
+        mono=envelope.mono,
+        boot=envelope.boot,
     )
 
 
@@ -153,6 +162,28 @@ class StreamChain:
                 return outcome, tuple(reversed(walked))
         outcome = Closure.LATE_START if closing.trusted else Closure.CLOCK
         return outcome, tuple(reversed(walked))
+
+
+CLOCK_STEP_NS = 1_000_000_000
+"""Difference of wall and monotonic clock between two envelopes that is a step, ns."""
+
+
+def clock_steps(links: Iterable[ChainLink]) -> list[tuple[ChainLink, int]]:
+    """Envelopes before which the wall clock was set, and by how much (ns, signed).
+
+    Two envelopes of one epoch and boot that follow each other have the same distance on both
+    clocks, but for the drift of a running clock.
+    """
+    known = {link.identity: link for link in links}
+    steps = []
+    for link in known.values():
+        before = known.get(link.prev)
+        if before is None or before.boot != link.boot or not link.boot:
+            continue
+        step = (link.t - before.t) - (link.mono - before.mono)
+        if before.epoch == link.epoch and abs(step) > CLOCK_STEP_NS:
+            steps.append((link, step))
+    return sorted(steps, key=lambda pair: (pair[0].t, pair[0].identity))
 
 
 def forks(links: Iterable[ChainLink]) -> list[str]:

@@ -1,0 +1,1 @@
+"""The demo plant: simulated instruments over real protocols, and everything else real."""

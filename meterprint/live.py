@@ -1,0 +1,92 @@
+"""The all-in-one process: broker, ingest, engine, and a thread that keeps results fresh."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from ingest.broker import start_broker
+from ingest.receiver import Committed, Receiver
+from ingest.subscriber import Subscriber
+from meterprint.site import Site
+from mrv.errors import MeterprintError
+from mrv.fact import Fact
+
+log = structlog.get_logger("live")
+
+
+class LiveSite:
+    """A site that ingests and computes until it is closed."""
+
+    def __init__(self, site: Site, broker_port: int = 0) -> None:
+        self.site = site
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self.agent_states: dict[str, dict[str, Any]] = {}
+        self.broker = start_broker(site.state / "broker", broker_port)
+        self.receiver = Receiver(site.journal, site.quarantine, site.keyring.receipts, site.keys_of)
+        try:
+            self.subscriber = Subscriber(
+                self.receiver,
+                site.name,
+                self.broker.port,
+                username=self.broker.username,
+                password=self.broker.password,
+                on_committed=self._committed,
+                on_event=self._event,
+                on_state=self._state,
+            )
+        except MeterprintError:
+            self.broker.stop()
+            raise
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    def _committed(self, _: Sequence[Committed]) -> None:
+        self._wake.set()
+
+    def _state(self, agent: str, payload: bytes) -> None:
+        try:
+            state = json.loads(payload)
+        except ValueError:
+            log.warning("state_unreadable", agent=agent)
+            return
+        if isinstance(state, dict):
+            self.agent_states[agent] = state
+
+    def _event(self, agent: str, payload: bytes) -> None:
+        try:
+            body = json.loads(payload)
+            self.batch_event(body if isinstance(body, dict) else {}, agent)
+        except (ValueError, MeterprintError) as error:
+            log.warning("event_refused", agent=agent, error=str(error))
+
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event and compute. Raises InputError."""
+        answer = self.site.events.take(body, author)
+        self._wake.set()
+        return answer
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                self.site.refresh()
+            except MeterprintError as error:
+                log.exception("engine", error=str(error), hint=error.hint)
+
+    def close(self) -> None:
+        """Stop everything in order; nothing that was receipted is lost."""
+        self.subscriber.stop()
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout=30)
+        self.receiver.close()
+        self.broker.stop()
