@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Floor:
 
 
 def _simulate(
-    plant: PlantModel, name: str, seed: int, speed: int, origin: int
+    plant: PlantModel, name: str, seed: int, speed: int, origin: int, silent: Interval | None = None
 ) -> SimulatedInstrument:
     stated = plant.instrument(name)
     assert stated is not None
@@ -81,8 +82,7 @@ def _simulate(
     if name == ROLL_OVER:
         modulus = stated.registers[0].modulus
         start = {stated.registers[0].id: modulus - 1500}
-    if name == SILENT:
-        silent = Interval(origin + 15 * NS_PER_S, origin + 22 * NS_PER_S)
+    if name == SILENT and silent is not None:
         faults = Faults(silent=(silent,))
     if name == "gas-2":
         base, swing = LITRES
@@ -114,6 +114,7 @@ async def open_floor(
     origin: int,
     tag: Callable[[str], str],
     office_clock: Callable[[], int],
+    silent: Interval,
 ) -> Floor:
     """Start the simulators and make the sources that read them."""
     channels: list[Channel] = []
@@ -122,7 +123,7 @@ async def open_floor(
     async def modbus(name: str, members: tuple[str, ...]) -> ModbusSource:
         simulators, items = [], []
         for place, member in enumerate(members, start=1):
-            made = _simulate(plant, member, seed + sum(map(ord, member)), speed, origin)
+            made = _simulate(plant, member, seed + sum(map(ord, member)), speed, origin, silent)
             simulators.append(
                 SimulatedInstrument(
                     made.profile,
@@ -156,9 +157,8 @@ async def open_floor(
         item, rows = _instrument(plant, name, "1")
         channels.extend(rows)
         line = f"line-{name[-1]}"
-        sources.append(
-            MtSicsSource(name, ByteLine(port=weigher.port), item, tag=lambda line=line: tag(line))
-        )
+        of_line = functools.partial(tag, line)
+        sources.append(MtSicsSource(name, ByteLine(port=weigher.port), item, tag=of_line))
     main = tuple(channels)
     channels = []
     office_made = _simulate(plant, "office", seed, speed, origin)

@@ -28,6 +28,7 @@ from meterprint.site import Site, open_site
 from mrv.channel import ChannelTable
 from mrv.envelope import Clock, ClockState, Event
 from mrv.finding import count_by_rule
+from mrv.interval import NS_PER_S, Interval
 
 PLANT = Path(__file__).parent / "plant.yaml"
 """The demo's plant file."""
@@ -55,7 +56,8 @@ class Demo:
         self.seed = seed
         self.plant_file = load_plant(PLANT)
         self.site: Site = open_site(state, self.plant_file.plant.site)
-        self.origin = time.time_ns()
+        self.begun = time.time_ns()
+        self.origin = self._first_start()
         self.site.state_plant(self.plant_file, self.origin)
         self.live = LiveSite(self.site)
         self.running: dict[str, str] = {}
@@ -66,8 +68,15 @@ class Demo:
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def _first_start(self) -> int:
+        """Moment of the first start on this state: the instruments count on from there."""
+        marker = self.site.state / "demo-origin"
+        if not marker.exists():
+            marker.write_text(f"{self.begun}\n")
+        return int(marker.read_text())
+
     def _office_clock(self) -> int:
-        step = HOUR_NS if time.time_ns() - self.origin > CLOCK_STEP_S * 10**9 else 0
+        step = HOUR_NS if time.time_ns() - self.begun > CLOCK_STEP_S * 10**9 else 0
         return time.time_ns() - step
 
     def _agent(self, name: str, channels: Any, now: Callable[[], int]) -> Agent:
@@ -104,6 +113,7 @@ class Demo:
                 self.origin,
                 lambda line: self.running.get(line, ""),
                 self._office_clock,
+                Interval(self.begun + 15 * NS_PER_S, self.begun + 22 * NS_PER_S),
             )
             main = self._agent("gateway", floor.channels, time.time_ns)
             office = self._agent("gateway-2", floor.office_channels, self._office_clock)
@@ -161,7 +171,11 @@ class Demo:
                 self.first_final = now
 
     async def _produce(self, line: str) -> None:
-        number = sum(1 for b in self.site.engine.engine.batches() if b.line == line)
+        known = [b for b in self.site.engine.engine.batches() if b.line == line]
+        number = len(known)
+        for left in known:
+            if left.end is None:
+                await self._event(line, left.id, left.product, "end", good="1", scrap="0")
         if await self._pause(2.0):
             return
         over = False
@@ -173,7 +187,9 @@ class Demo:
             self.running[line] = batch
             over = await self._pause(BATCH_S)
             self.running.pop(line, None)
-            if not over:
+            if over:
+                await self._event(line, batch, product, "end", good="20", scrap="1")
+            else:
                 good = 60 + (self.seed + number * 7) % 20
                 await self._event(line, batch, product, "end", good=str(good), scrap="2")
                 over = await self._pause(PAUSE_S)
