@@ -28,7 +28,7 @@ LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_
 @batch.command("list")
 def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """List all batches with their footprints. / 列出批次及足迹。"""
-    from meterprint.rows import batch_row
+    from footprint.rows import batch_row
     from meterprint.site import open_site
 
     site = open_site(state)

@@ -83,14 +83,11 @@ def demo(
 ) -> None:
     """Run a plant in this process: instruments, agents, ingest, pages. / 运行演示工厂。"""
     from meterprint.demo.run import run_demo
-    from meterprint.pages import links, serve_pages
+    from meterprint.pages import links
 
-    started = PROCESS_STARTED
-    urls: list[str] = []
-
-    def ready(running: Demo) -> None:
+    def ready(running: Demo, url: str) -> None:
         if not json:
-            for line in links(running, urls):
+            for line in links(running, url):
                 typer.echo(line)
 
     report = run_demo(
@@ -98,8 +95,8 @@ def demo(
         seconds=seconds,
         speed=speed,
         seed=seed,
-        started=started,
-        serve=lambda running: serve_pages(running, port, urls),
+        port=port,
+        started=PROCESS_STARTED,
         ready=ready,
     )
     if json:

@@ -3,22 +3,98 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from dashboards.app import check_bind, create_app
+from dashboards.read_model import ReadModel
+from footprint.plant import PlantModel
+from ingest.engine_shell import EngineShell
+from meterprint.live import LiveSite
+from meterprint.metrics import metrics_text
+from mrv.errors import MeterprintError
+from mrv.fact import Fact
 
 if TYPE_CHECKING:
     from meterprint.demo.run import Demo
 
-
-def serve_pages(demo: Demo, port: int, urls: list[str]) -> threading.Thread | None:
-    """Start the pages in a thread; their address is added to `urls`."""
-    del demo, port, urls
-    return None
+START_TRIES = 400
+"""Times a starting server is asked whether it is up, 25 ms apart."""
 
 
-def links(demo: Demo, urls: list[str]) -> list[str]:
+class RunningSite:
+    """A live site as the pages see it."""
+
+    def __init__(self, live: LiveSite) -> None:
+        self._live = live
+        self.agent_states: dict[str, dict[str, Any]] = live.agent_states
+
+    @property
+    def engine(self) -> EngineShell:
+        """The engine."""
+        return self._live.site.engine
+
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        return self._live.site.plant()
+
+    def journal_head(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        journal = self._live.site.journal
+        return journal.size, journal.root().hex()
+
+    def quarantined(self) -> Mapping[str, int]:
+        """Messages refused, by agent."""
+        return self._live.site.quarantine.by_agent()
+
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        return self._live.batch_event(body, author)
+
+
+class PageServer:
+    """The web server in a thread of its own."""
+
+    def __init__(self, live: LiveSite, port: int, host: str = "127.0.0.1") -> None:
+        read = ReadModel(RunningSite(live), live.site.engine.wait_change)
+        config = uvicorn.Config(
+            create_app(read, lambda: metrics_text(live)),
+            host=check_bind(host),
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+        self._thread.start()
+        for _ in range(START_TRIES):
+            if self._server.started:
+                break
+            self._thread.join(timeout=0.025)
+            if not self._thread.is_alive():
+                raise MeterprintError(
+                    f"the pages cannot be served on {host}:{port}",
+                    hint="is the port taken? --port 0 takes any free one",
+                )
+        sockets = self._server.servers[0].sockets if self._server.servers else ()
+        self.port = int(sockets[0].getsockname()[1]) if sockets else port
+        self.url = f"http://{host}:{self.port}/"
+
+    def stop(self) -> None:
+        """End it; returns when it is gone."""
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+
+
+def links(demo: Demo, url: str) -> list[str]:
     """What to tell somebody who has just started the demo."""
     return [
-        f"{demo.live.broker.label} on 127.0.0.1:{demo.live.broker.port}",
-        *urls,
+        f"operator / 工厂运行人员:     {url}",
+        f"metrologist / 计量人员:     {url}meters",
+        f"verifier / 核查人员:        {url}batches",
+        f"API:                       {url}api/docs",
+        f"{demo.live.broker.label}:                 127.0.0.1:{demo.live.broker.port}",
         "Ctrl-C ends it; a second start goes on where this one stopped.",
     ]

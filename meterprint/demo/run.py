@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,6 +22,7 @@ from footprint.batch import BatchState
 from ingest.keyring import load_or_make_key
 from meterprint.demo.plant_floor import STREAMS, Floor, open_floor
 from meterprint.live import LiveSite
+from meterprint.pages import PageServer
 from meterprint.plant_file import load_plant
 from meterprint.site import Site, open_site
 from mrv.channel import ChannelTable
@@ -288,20 +288,21 @@ def run_demo(
     seconds: float | None,
     speed: int,
     seed: int,
+    port: int,
     started: float,
-    serve: Callable[[Demo], threading.Thread | None],
-    ready: Callable[[Demo], None],
+    ready: Callable[[Demo, str], None],
 ) -> dict[str, Any]:
     """Run the demo until it is over or interrupted; its summary."""
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a silent meter is a finding here
     demo = Demo(state, speed, seed, started)
     try:
-        serve(demo)
+        pages = PageServer(demo.live, port)
         try:
-            asyncio.run(demo.run(seconds, lambda: ready(demo)))
+            asyncio.run(demo.run(seconds, lambda: ready(demo, pages.url)))
         except KeyboardInterrupt:
             demo.stop()
         finally:
+            pages.stop()
             demo.close()
         return demo.summary()
     finally:

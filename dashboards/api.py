@@ -1,0 +1,167 @@
+"""The HTTP interface `/api/v1`: the same figures as the pages, exact."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from dashboards.read_model import ReadModel
+from footprint.rows import batch_row, iso
+from mrv.errors import InputError, MeterprintError
+
+
+class BatchEventBody(BaseModel):
+    """A batch starts or ends."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(min_length=1, max_length=128, description="event id; the same one is one event")
+    line: str = Field(min_length=1, max_length=128)
+    batch: str = Field(min_length=1, max_length=128)
+    product: str | None = Field(default=None, max_length=128, description="only of a start")
+    event: str = Field(pattern="^(start|end)$")
+    good: str | int | None = Field(default=None, description="exact decimal; only of an end")
+    scrap: str | int | None = Field(default=None, description="exact decimal; only of an end")
+    t: str = Field(min_length=1, max_length=64, description="ISO 8601 with zone, or ns UTC")
+    supersedes: int | None = Field(default=None, ge=0, description="seq of the fact it corrects")
+
+
+def _refused(error: MeterprintError, status: int) -> JSONResponse:
+    field = error.field if isinstance(error, InputError) else ""
+    return JSONResponse(
+        {"error": str(error.args[0]), "field": field, "hint": error.hint}, status_code=status
+    )
+
+
+def router(read: ReadModel) -> APIRouter:
+    """The routes of the interface."""
+    api = APIRouter(prefix="/api/v1")
+
+    @api.get("/lines")
+    def lines() -> list[dict[str, Any]]:
+        """Every line now."""
+        return [
+            {
+                "line": now.line,
+                "name": {"zh": now.name.zh, "en": now.name.en},
+                "batch": None if now.result is None else batch_row(now.result),
+                "settled": None if now.settled is None else batch_row(now.settled),
+                "data_at": iso(now.data_at),
+                "age_s": now.age_s,
+                "stale": now.stale,
+            }
+            for now in read.lines()
+        ]
+
+    @api.get("/batches")
+    def batches() -> list[dict[str, Any]]:
+        """All batches, newest first."""
+        return [batch_row(result) for result in read.batches()]
+
+    @api.get("/batches/{name}.csv")
+    def batch_csv(name: str) -> Response:
+        """Contributions of a batch as CSV."""
+        result = read.batch(name)
+        if result is None:
+            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
+        rows = result.to_json()["sources"]
+        buffer = io.StringIO()
+        columns = [c for c in rows[0] if c != "parts"] if rows else ["source"]
+        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return Response(buffer.getvalue(), media_type="text/csv; charset=utf-8")
+
+    @api.get("/batches/{name}")
+    def batch(name: str) -> Response:
+        """One batch, whole."""
+        result = read.batch(name)
+        if result is None:
+            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
+        value = {
+            **result.to_json(),
+            "digest": result.digest(),
+            "revisions": [
+                {
+                    "index": r.index,
+                    "digest": r.digest,
+                    "state": r.state.value,
+                    "per_unit": r.footprint,
+                }
+                for r in read.revisions(name)
+            ],
+            "findings": [{"rule": f.rule, "subject": f.subject} for f in result.findings],
+        }
+        return JSONResponse(value)
+
+    @api.get("/meters")
+    def meters() -> list[dict[str, Any]]:
+        """Every instrument."""
+        return [
+            {
+                "instrument": row.instrument.id,
+                "kind": row.instrument.kind,
+                "serial": row.instrument.serial,
+                "certificate": row.certificate,
+                "certificate_state": row.state,
+                "due": iso(row.due),
+                "last_at": iso(row.last_at),
+                "last_value": row.last_value,
+            }
+            for row in read.meters()
+        ]
+
+    @api.get("/agents")
+    def agents() -> list[dict[str, Any]]:
+        """Every agent."""
+        return [
+            {
+                "agent": row.name,
+                "online": row.online,
+                "depth": row.depth,
+                "envelopes": row.envelopes,
+                "last_at": iso(row.last_at),
+                "quarantined": row.quarantined,
+            }
+            for row in read.agents()
+        ]
+
+    @api.get("/findings")
+    def findings() -> list[dict[str, Any]]:
+        """All findings."""
+        return [
+            {
+                "rule": f.rule,
+                "subject": f.subject,
+                "at": iso(f.at or None),
+                "severity": f.severity.value,
+                "numbers": dict(f.numbers),
+            }
+            for f in read.findings()
+        ]
+
+    @api.get("/journal")
+    def journal() -> dict[str, Any]:
+        """Size and root of the journal."""
+        size, root = read.journal()
+        return {"entries": size, "root": root}
+
+    @api.post("/batch-events", status_code=201)
+    def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:
+        """State that a batch starts or ends; 201 new, 200 known already."""
+        author = f"http:{request.client.host if request.client else ''}"
+        content = {k: v for k, v in body.model_dump().items() if v is not None}
+        try:
+            fact, new = read.batch_event(content, author)
+        except InputError as error:
+            return _refused(error, 409 if error.field == "id" else 422)
+        except MeterprintError as error:
+            return _refused(error, 503)
+        answer = {"chain": fact.header.chain, "seq": fact.header.seq, "new": new}
+        return JSONResponse(answer, status_code=201 if new else 200)
+
+    return api

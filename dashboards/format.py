@@ -1,0 +1,79 @@
+"""Numbers and times for people (glossary, "Writing numbers")."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from zoneinfo import ZoneInfo
+
+THIN = "\u202f"
+"""Thin space between thousands."""
+
+
+def _grouped(text: str) -> str:
+    sign = "-" if text.startswith("-") else ""
+    whole, _, rest = text.removeprefix("-").partition(".")
+    groups: list[str] = []
+    while len(whole) > 3:
+        groups.insert(0, whole[-3:])
+        whole = whole[:-3]
+    groups.insert(0, whole)
+    return sign + THIN.join(groups) + (f".{rest}" if rest else "")
+
+
+def rounded(value: str | float, decimals: int) -> str:
+    """A number to decimals (negative: tens, hundreds), half-even, thousands apart."""
+    step = Decimal(1).scaleb(-decimals)
+    number = Decimal(str(value)).quantize(step, ROUND_HALF_EVEN)
+    return _grouped(format(number + 0, "f"))
+
+
+def decimals_of(u: float) -> int:
+    """Decimals that show an uncertainty to two significant digits."""
+    return 1 - math.floor(math.log10(u)) if u > 0 else 3
+
+
+def measured(value: str | None, u: float | None, unit: str, language: str, k: float = 2) -> str:
+    """`3.42 kgCO₂e/件，U = 0.11 kgCO₂e/件（k=2）`: U two digits, the value to the same place."""
+    if value is None:
+        return "–"
+    if not u:
+        return f"{significant(value)} {unit}"
+    expanded = k * u
+    places = decimals_of(expanded)
+    number, spread = rounded(value, places), rounded(expanded, places)
+    if language == "zh":
+        return f"{number} {unit}，U = {spread} {unit}（k={k:g}）"
+    return f"{number} {unit}, U = {spread} {unit} (k = {k:g})"
+
+
+def short(value: str | None, u: float | None, k: float = 2) -> tuple[str, str]:
+    """(value, U) to the same place, without units."""
+    if value is None:
+        return "–", ""
+    if not u:
+        return significant(value), ""
+    places = decimals_of(k * u)
+    return rounded(value, places), rounded(k * u, places)
+
+
+def significant(value: str | float, digits: int = 4) -> str:
+    """A number to significant digits, thousands apart."""
+    number = Decimal(str(value))
+    if number == 0:
+        return "0"
+    return rounded(str(number), digits - 1 - number.adjusted())
+
+
+def moment(at: int | None, zone: str) -> str:
+    """ISO 8601 with zone to the second, plant time."""
+    if at is None:
+        return "–"
+    return datetime.fromtimestamp(at // 10**9, ZoneInfo(zone)).isoformat(timespec="seconds")
+
+
+def carbon_unit(unit: str, language: str) -> str:
+    """Unit of a footprint per unit of product: kgCO₂e/件, kgCO₂e/unit."""
+    name = {"piece": ("件", "unit")}.get(unit, (unit, unit))
+    return f"kgCO₂e/{name[0] if language == 'zh' else name[1]}"

@@ -1,0 +1,255 @@
+"""What the pages show, read from the running site."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from footprint.batch import BatchResult
+from footprint.exact import decimal_text
+from footprint.plant import Instrument, LocalText, PlantModel, Product
+from ingest.engine_shell import EngineShell, Revision
+from mrv.fact import Fact
+from mrv.finding import Finding
+from mrv.series import SeriesKey
+
+STALE_S = 15
+"""Data older than this is shown as stale, s."""
+TREND = 24
+"""Batches in a trend."""
+
+
+class Running(Protocol):
+    """The running site, as far as the pages need it."""
+
+    agent_states: dict[str, dict[str, Any]]
+    """Last state each agent published."""
+
+    @property
+    def engine(self) -> EngineShell:
+        """The engine."""
+        ...
+
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        ...
+
+    def journal_head(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        ...
+
+    def quarantined(self) -> Mapping[str, int]:
+        """Messages refused, by agent."""
+        ...
+
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LineNow:
+    """A line at this moment."""
+
+    line: str
+    """Line."""
+    name: LocalText
+    """Its name."""
+    result: BatchResult | None
+    """Running batch, else the latest one; None = none yet."""
+    settled: BatchResult | None
+    """Latest batch with good output; its figure per unit is shown."""
+    product: Product | None
+    """Product of the batch shown."""
+    trend: tuple[tuple[int, float], ...]
+    """(end ns, kgCO2e per unit) of recent batches, oldest first."""
+    data_at: int | None
+    """Time of the newest reading, ns UTC."""
+
+    @property
+    def age_s(self) -> int | None:
+        """Age of the data, s."""
+        return None if self.data_at is None else max((time.time_ns() - self.data_at) // 10**9, 0)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the data is too old to be called now."""
+        age = self.age_s
+        return age is None or age > STALE_S
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRow:
+    """An instrument and whether it can be trusted."""
+
+    instrument: Instrument
+    """The instrument."""
+    certificate: str
+    """Certificate in force, "" = none."""
+    state: str
+    """valid, expired, missing …"""
+    due: int | None
+    """When the certificate ends, ns UTC."""
+    last_at: int | None
+    """Time of its last reading, ns UTC."""
+    last_value: str
+    """Its last reading with unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRow:
+    """An agent and its health."""
+
+    name: str
+    """Agent."""
+    online: bool | None
+    """None = it never said."""
+    depth: int | None
+    """Envelopes without receipt when it said so last."""
+    envelopes: int
+    """Envelopes in the journal."""
+    last_at: int | None
+    """Time of its newest reading, ns UTC."""
+    quarantined: int
+    """Messages in its name that were refused."""
+
+
+class ReadModel:
+    """Answers of the pages' questions; never computes a figure of its own."""
+
+    def __init__(self, running: Running, wait: Callable[[int, float], int]) -> None:
+        self._running = running
+        self.wait_change = wait
+
+    @property
+    def version(self) -> int:
+        """Rises with every change of a result."""
+        return self._running.engine.version
+
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        return self._running.plant()
+
+    def batches(self) -> list[BatchResult]:
+        """All batches, newest first."""
+        results = list(self._running.engine.results.values())
+        return sorted(results, key=lambda r: (-r.batch.start, r.batch.id))
+
+    def batch(self, name: str) -> BatchResult | None:
+        """One batch."""
+        return self._running.engine.results.get(name)
+
+    def revisions(self, name: str) -> Sequence[Revision]:
+        """Figures issued for a batch, oldest first."""
+        return self._running.engine.revisions.get(name, [])
+
+    def lines(self) -> list[LineNow]:
+        """Every line now."""
+        plant = self.plant()
+        if plant is None:
+            return []
+        by_line: dict[str, list[BatchResult]] = {}
+        for result in self.batches():
+            by_line.setdefault(result.batch.line, []).append(result)
+        found = []
+        for line in plant.lines:
+            results = by_line.get(line.id, [])
+            settled = [r for r in results if r.per_unit is not None]
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(settled[:TREND])]
+            latest = results[0] if results else None
+            product = plant.product(latest.batch.product) if latest else None
+            found.append(
+                LineNow(
+                    line.id,
+                    line.name,
+                    latest,
+                    settled[0] if settled else None,
+                    product,
+                    tuple(trend),
+                    self._data_at(plant, line.id),
+                )
+            )
+        return found
+
+    def _data_at(self, plant: PlantModel, line: str) -> int | None:
+        readings = self._running.engine.readings
+        latest: list[int] = []
+        for source in plant.sources:
+            if line in source.lines and source.instrument:
+                for found in readings.sources(f"{source.instrument}.{source.register}"):
+                    span = readings.span(found.key)
+                    if span is not None:
+                        latest.append(span[1])
+        return max(latest, default=None)
+
+    def meters(self) -> list[InstrumentRow]:
+        """Every instrument; those without support first."""
+        plant = self.plant()
+        if plant is None:
+            return []
+        knowledge = self._running.engine.engine.knowledge
+        now = time.time_ns()
+        rows = []
+        for item in plant.instruments:
+            paper, state = knowledge.certificate_at(item.id, now)
+            due = paper.valid_to if paper else None
+            if paper is None and knowledge.certificates(item.id):
+                due = knowledge.certificates(item.id)[-1].valid_to
+            at, value = self._last(item)
+            rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
+        return sorted(
+            rows, key=lambda r: (r.state == "valid", r.state == "missing", r.instrument.id)
+        )
+
+    def _last(self, item: Instrument) -> tuple[int | None, str]:
+        readings = self._running.engine.readings
+        for register in item.registers:
+            for source in readings.sources(f"{item.id}.{register.id}"):
+                span = readings.span(source.key)
+                if span is not None:
+                    return span[1], self._value(source.key, span[1], item, register.id)
+        return None, ""
+
+    def _value(self, key: SeriesKey, at: int, item: Instrument, name: str) -> str:
+        series = self._running.engine.readings.read(key, at, at + 1, 0)
+        register = item.register(name)
+        if register is None or not len(series) or not series.ok[-1]:
+            return ""
+        return f"{decimal_text(series.v[-1] * register.resolution)} {register.unit}"
+
+    def agents(self) -> list[AgentRow]:
+        """Every agent that was ever seen."""
+        envelopes: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for (agent, _), chain in self._running.engine.readings.chains():
+            links = chain.links()
+            envelopes[agent] = envelopes.get(agent, 0) + len(links)
+            last[agent] = max(last.get(agent, 0), *(link.t_last for link in links), 0)
+        quarantined = self._running.quarantined()
+        states = self._running.agent_states
+        names = sorted({*envelopes, *states, *quarantined})
+        return [
+            AgentRow(
+                name,
+                states.get(name, {}).get("online"),
+                states.get(name, {}).get("depth"),
+                envelopes.get(name, 0),
+                last.get(name) or None,
+                quarantined.get(name, 0),
+            )
+            for name in names
+        ]
+
+    def findings(self) -> list[Finding]:
+        """All findings."""
+        return self._running.engine.findings()
+
+    def journal(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        return self._running.journal_head()
+
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        return self._running.batch_event(body, author)

@@ -1,0 +1,43 @@
+"""Figures of the running site in the Prometheus text format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from meterprint.live import LiveSite
+
+
+def metrics_text(live: LiveSite) -> str:
+    """The figures now, with help texts."""
+    registry = CollectorRegistry()
+    tally = live.receiver.tally
+
+    def gauge(name: str, text: str, value: float) -> None:
+        Gauge(f"meterprint_{name}", text, registry=registry).set(value)
+
+    gauge("messages_received", "MQTT messages taken since the start", tally.received)
+    gauge("envelopes_accepted", "New journal entries since the start", tally.accepted)
+    gauge("messages_duplicate", "Messages the journal had already", tally.duplicates)
+    gauge("readings", "Readings in new envelopes since the start", tally.readings)
+    gauge("commits", "Journal transactions since the start", tally.commits)
+    gauge("commit_seconds", "Time spent in journal transactions, s", tally.commit_seconds)
+    gauge("journal_entries", "Entries of the journal", live.site.journal.size)
+    gauge("journal_bytes", "Size of the journal on disk, bytes", live.site.journal.bytes_on_disk())
+    refused = Gauge(
+        "meterprint_messages_quarantined",
+        "Messages refused, by reason",
+        ["reason"],
+        registry=registry,
+    )
+    for reason, count in live.site.quarantine.counts().items():
+        refused.labels(reason).set(count)
+    depth = Gauge(
+        "meterprint_outbox_depth",
+        "Envelopes of an agent without a receipt, as it said last",
+        ["agent"],
+        registry=registry,
+    )
+    for agent, state in live.agent_states.items():
+        if isinstance(state.get("depth"), int):
+            depth.labels(agent).set(state["depth"])
+    return generate_latest(registry).decode()
