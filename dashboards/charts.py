@@ -14,7 +14,7 @@ LABEL = 210
 """Width of the labels, px."""
 BAR = 330
 """Width of the longest bar, px."""
-VALUE = 150
+VALUE = 190
 """Width of the values, px."""
 PART_CLASSES = {
     "direct": "p-direct",

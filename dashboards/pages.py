@@ -15,7 +15,7 @@ from markupsafe import Markup
 from dashboards import format as numbers
 from dashboards.charts import contributions
 from dashboards.read_model import LineNow, ReadModel
-from dashboards.texts import LANGUAGES, choose_language, text
+from dashboards.texts import LANGUAGES, choose_language, kind, text
 from footprint.exact import decimal_text, quotient_text
 from footprint.plant import LocalText
 from mrv.errors import MeterprintError
@@ -52,6 +52,10 @@ class Page:
     def local(self, name: LocalText) -> str:
         """A name in the page's language."""
         return name.zh if self.language == "zh" else name.en
+
+    def kind(self, name: str) -> str:
+        """Kind of an instrument in words."""
+        return kind(name, self.language)
 
     def moment(self, at: int | None) -> str:
         """A time in plant time."""

@@ -88,6 +88,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "last_reading": ("最近读数", "last reading"),
     "serial": ("编号", "serial"),
     "kind": ("类别", "kind"),
+    "kind_electricity_meter": ("电能表", "electricity meter"),
+    "kind_gas_meter": ("燃气表", "gas meter"),
+    "kind_weigher": ("衡器", "weigher"),
+    "kind_thermometer": ("温度计", "thermometer"),
     "agents": ("边缘采集端", "Edge agents"),
     "online": ("在线", "online"),
     "offline": ("离线", "offline"),
@@ -118,6 +122,12 @@ def text(key: str, language: str, **values: object) -> str:
     """The text of a key. Raises KeyError for a key nobody wrote."""
     chosen = TEXTS[key][LANGUAGES.index(language)]
     return chosen.format(**values) if values else chosen
+
+
+def kind(name: str, language: str) -> str:
+    """Kind of an instrument in words; one nobody translated stands as it is."""
+    key = f"kind_{name}"
+    return text(key, language) if key in TEXTS else name.replace("_", " ")
 
 
 def choose_language(asked: str | None, cookie: str | None, header: str | None) -> str:

@@ -21,7 +21,7 @@ from footprint.metering import MILLIONTHS, Activity, Meter, stretches
 from footprint.plant import EmissionSource, Instrument, PlantModel, Product, Register
 from footprint.pools import PoolGroup, PoolPlan, line_pool, share
 from footprint.readings import Readings
-from footprint.timeline import Batch, TileKind, Timeline
+from footprint.timeline import OPEN, Batch, TileKind, Timeline
 from mrv.channel import AssuranceTier
 from mrv.errors import MeterprintError
 from mrv.finding import Finding, Severity
@@ -329,12 +329,26 @@ class _BatchRun:
         groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
         start = min([self.batch.start, *(g.start for g in groups)])
         last = max([end, *(g.end for g in groups)])
+        if not metered.source.shared:
+            last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)
         if outcome.estimated:
             self.estimated = True
             self._find("estimated_closure", metered.instrument.id, reason=outcome.reason)
         elif outcome.reason:
             self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
+
+    def _settled_after(self, moment: int) -> int:
+        """When it is known whose the time up to `moment` is, ns.
+
+        Time after the last batch is idle only once no batch of another product has followed
+        within the changeover time.
+        """
+        before = self.timeline.before(moment)
+        if before is None or before.end is None or before.end >= moment:
+            return moment
+        followed = any(b.start >= before.end for b in self.timeline.overlapping(before.end, OPEN))
+        return moment if followed else before.end + self.plant.policy.changeover
 
     def _activity_components(
         self, metered: Metered, activity: Activity, parts: Mapping[Part, Activity]

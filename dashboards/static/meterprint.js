@@ -16,7 +16,7 @@
     }
     const axis = { stroke: css("--muted"), grid: { stroke: css("--line") }, ticks: { show: false }, size: 36, font: "12px sans-serif" };
     new window.uPlot({
-      width: box.clientWidth, height: 110, legend: { show: false }, cursor: { show: false },
+      width: box.clientWidth, height: 110, padding: [8, 10, 0, 0], legend: { show: false }, cursor: { show: false },
       scales: { y: { range: (_, low, high) => [Math.min(low, target || low) * 0.8, Math.max(high, target || high) * 1.15] } },
       axes: [{ show: false }, axis], series,
     }, data, box);
