@@ -7,7 +7,7 @@ again as they were until a signed receipt of the site names them. PUBACK frees n
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,22 @@ class Outbox:
                 (stream, epoch, first, last),
             ).fetchall()
         return [Outgoing(*row) for row in rows]
+
+    def everything(self) -> Iterator[Outgoing]:
+        """All messages still kept, receipted or not, oldest first."""
+        last = 0
+        while True:
+            with self._lock:
+                rows = self._db.execute(
+                    "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+                    "WHERE id>? ORDER BY id LIMIT 500",
+                    (last,),
+                ).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield Outgoing(*row)
+            last = rows[-1][6]
 
     def release(self, receipt: Receipt, now: int) -> int:
         """Mark what a verified receipt names as received; how many were freed.
