@@ -8,6 +8,7 @@ import typer
 
 from meterprint import (
     commands_batch,
+    commands_device,
     commands_evidence,
     commands_plant,
     commands_registry,
@@ -27,6 +28,7 @@ commands_plant.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
 commands_evidence.register(app)
+commands_device.register(app)
 
 
 @app.command()

@@ -106,7 +106,94 @@ def demo(
         typer.echo(f"{name}: {value}")
 
 
+def serve(
+    plant: Annotated[Path | None, typer.Option(help="plant.yaml; states what is new in it")] = None,
+    port: Annotated[int, typer.Option(help="port of the pages, 0 = any free one")] = 8480,
+    broker_port: Annotated[int, typer.Option(help="port of the broker, 0 = any free one")] = 1883,
+    host: Annotated[str, typer.Option(help="only loopback without authentication")] = "127.0.0.1",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Ingest and show a plant until Ctrl-C. / 运行采集、计算与页面。"""
+    import signal
+    import threading
+
+    from dashboards.app import check_bind
+    from meterprint.live import LiveSite
+    from meterprint.pages import PageServer
+    from meterprint.plant_file import load_plant
+    from meterprint.site import open_site
+
+    check_bind(host)
+    file = load_plant(plant) if plant is not None else None
+    site = open_site(state, file.plant.site if file is not None else "")
+    try:
+        if file is not None:
+            site.state_plant(file, time.time_ns())
+        site.refresh()
+        live = LiveSite(site, broker_port)
+        try:
+            pages = PageServer(live, port, host)
+            typer.echo(f"{pages.url}  {live.broker.label} on 127.0.0.1:{live.broker.port}")
+            over = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: over.set())
+            over.wait()
+            pages.stop()
+        finally:
+            live.close()
+    finally:
+        site.close()
+
+
+def enrol(
+    vkey: Annotated[str, typer.Argument(help="the agent's public key, name+hash+key")],
+    author: Annotated[str, typer.Option()] = "cli",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Enrol an agent's key. / 登记采集端公钥。"""
+    from meterprint.site import open_site
+    from mrv.verification.note import PublicKey
+
+    key = PublicKey.parse(vkey)
+    site = open_site(state)
+    try:
+        site.enrol_agent(key, author)
+    finally:
+        site.close()
+    typer.echo(f"enrolled {key.name}")
+
+
+def rebuild(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """Recompute every view from the journal. / 由账本重建全部视图。"""
+    import hashlib
+
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        with Progress(TITLES).shown() as progress:
+            site.refresh(lambda done, total: progress("compute", done, total))
+        results = site.engine.results
+        digests = "".join(f"{name} {results[name].digest()}\n" for name in sorted(results))
+        report = {
+            "entries": site.journal.size,
+            "readings": site.engine.reading_count,
+            "batches": len(results),
+            "digest": hashlib.sha256(digests.encode()).hexdigest(),
+        }
+    finally:
+        site.close()
+    if json:
+        emit(report)
+    else:
+        for name, value in report.items():
+            typer.echo(f"{name}: {value}")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(replay)
     app.command()(demo)
+    app.command()(serve)
+    app.command()(rebuild)
+    app.command("enrol-agent")(enrol)
