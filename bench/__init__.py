@@ -1,0 +1,1 @@
+"""Benchmarks: our figure beside the limit of the same run."""

@@ -1,0 +1,213 @@
+"""Signed envelopes → MQTT → verified → journal → engine's readings, 100 readings each.
+
+Limit of the same run: cores / Σ CPU cost a reading of the stages measured alone (MQTT receive,
+verify, parse, commit, store).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.results import record
+from edge_agent.chain import StreamChain
+from edge_agent.source import RawReading
+from footprint.intake import MemoryReadings
+from ingest.broker import Mosquitto
+from ingest.journal import Draft, EntryKind, Journal
+from ingest.keyring import Keyring
+from ingest.quarantine import Quarantine
+from ingest.receiver import Receiver
+from ingest.subscriber import Subscriber
+from mrv.envelope import Clock, ClockState, parse
+from mrv.verification.note import SecretKey, identity, open_note, split
+
+SITE = "bench"
+PUBLISHERS = 2
+ENVELOPES = 3000
+EACH = 100
+CLOCK = Clock(ClockState.SYNCHRONISED, 5, "bench")
+
+
+def notes(name: str, key: SecretKey) -> list[bytes]:
+    """Ready-made envelopes of one agent."""
+    chain = StreamChain(SITE, "s", key, "", None)
+    made = []
+    for number in range(ENVELOPES):
+        start = number * EACH
+        rows = [
+            RawReading(f"m{i % 10}.energy", (start + i) * 10**9, 0, 1000 + 7 * (start + i))
+            for i in range(EACH)
+        ]
+        made += [out.note for out in chain.cut(rows, CLOCK)]
+    assert name == key.name
+    return made
+
+
+def publish(port: int, agent: str, messages: list[bytes], go: object) -> None:
+    """Send ready-made bytes as fast as the broker takes them."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(1000)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    go.wait()
+    topic = f"meterprint/1/{SITE}/{agent}/readings/s"
+    last = None
+    for message in messages:
+        last = client.publish(topic, message, qos=1)
+    if last is not None:
+        last.wait_for_publish(120)
+    client.disconnect()
+    client.loop_stop()
+
+
+def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey]) -> float:
+    """Readings a second, from the first message to the last commit."""
+    ring = Keyring.open(folder / "keys", SITE)
+    journal = Journal(folder / "journal.db", SITE, ring.checkpoints)
+    quarantine = Quarantine(folder / "quarantine.db")
+    receiver = Receiver(journal, quarantine, ring.receipts, lambda a: (keys[a].public,))
+    store = MemoryReadings()
+    total = sum(len(m) for m in made.values())
+    done = threading.Event()
+    count = 0
+
+    def committed(items: object) -> None:
+        nonlocal count
+        for item in items:
+            if item.new and item.accepted.draft.envelope is not None:
+                store.add_envelope(item.accepted.draft.identity, item.accepted.draft.envelope)
+                count += 1
+        if count >= total:
+            done.set()
+
+    broker = Mosquitto(folder / "broker")
+    subscriber = Subscriber(receiver, SITE, broker.port, on_committed=committed)
+    subscriber.connected.wait(10)
+    go = multiprocessing.Event()
+    workers = [
+        multiprocessing.Process(target=publish, args=(broker.port, agent, messages, go))
+        for agent, messages in made.items()
+    ]
+    for worker in workers:
+        worker.start()
+    started = time.perf_counter()
+    go.set()
+    if not done.wait(300):
+        raise SystemExit(f"only {count} of {total} envelopes arrived")
+    seconds = time.perf_counter() - started
+    for worker in workers:
+        worker.join()
+    subscriber.stop()
+    receiver.close()
+    broker.stop()
+    journal.close()
+    quarantine.close()
+    return total * EACH / seconds
+
+
+def stages(folder: Path, messages: list[bytes], key: SecretKey) -> dict[str, float]:
+    """CPU seconds a reading of each stage alone."""
+    sample = messages[:1500]
+    readings = len(sample) * EACH
+    cost = {}
+
+    def timed(name: str, work: object) -> None:
+        started = time.process_time()
+        work()
+        cost[name] = (time.process_time() - started) / readings
+
+    timed("verify", lambda: [open_note(note, (key.public,)) for note in sample])
+    envelopes = [parse(split(note)[0]) for note in sample]
+    timed("parse", lambda: [parse(split(note)[0]) for note in sample])
+    ring = Keyring.open(folder / "keys", SITE)
+    journal = Journal(folder / "alone.db", SITE, ring.checkpoints)
+    drafts = [
+        Draft(EntryKind.ENVELOPE, note, identity(split(note)[0]), envelope=envelope)
+        for note, envelope in zip(sample, envelopes, strict=True)
+    ]
+    timed("commit", lambda: [journal.append(drafts[i : i + 200]) for i in range(0, 1500, 200)])
+    journal.close()
+    store = MemoryReadings()
+    timed(
+        "store",
+        lambda: [store.add_envelope(d.identity, e) for d, e in zip(drafts, envelopes, strict=True)],
+    )
+    cost["mqtt_receive"] = receive_cost(folder, sample) / readings
+    return cost
+
+
+def receive_cost(folder: Path, sample: list[bytes]) -> float:
+    """CPU seconds to receive the messages with paho and do nothing."""
+    broker = Mosquitto(folder / "receive")
+    done = threading.Event()
+    seen = 0
+
+    def arrived(client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+        nonlocal seen
+        seen += 1
+        client.ack(message.mid, message.qos)
+        if seen >= len(sample):
+            done.set()
+
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, manual_ack=True)
+    ready = threading.Event()
+    client.on_message = arrived
+    client.on_subscribe = lambda *_: ready.set()
+    client.connect("127.0.0.1", broker.port)
+    client.subscribe("meterprint/#", 1)
+    client.loop_start()
+    ready.wait(10)
+    go = multiprocessing.Event()
+    worker = multiprocessing.Process(target=publish, args=(broker.port, "a0", sample, go))
+    worker.start()
+    started = time.process_time()
+    go.set()
+    done.wait(120)
+    seconds = time.process_time() - started
+    worker.join()
+    client.disconnect()
+    client.loop_stop()
+    broker.stop()
+    return seconds
+
+
+def main() -> None:
+    """Print our figure beside the limit and enter both."""
+    keys = {f"a{i}": SecretKey.generate(f"a{i}") for i in range(PUBLISHERS)}
+    made = {name: notes(name, key) for name, key in keys.items()}
+    runs = []
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(3):
+            runs.append(run(Path(name) / str(number), made, keys))
+        cost = stages(Path(name) / "stages", made["a0"], keys["a0"])
+    figure = statistics.median(runs)
+    cores = os.cpu_count() or 1
+    limit = cores / sum(cost.values())
+    print(f"ingest, {EACH} readings an envelope: {figure:,.0f} readings/s")
+    for stage, seconds in cost.items():
+        print(f"  {stage:<13} {seconds * 1e6:.3f} µs CPU a reading")
+    print(f"limit, {cores} cores / Σ CPU cost: {limit:,.0f} readings/s; ratio {figure / limit:.2f}")
+    record(
+        "ingest",
+        round(figure),
+        "readings/s",
+        {"cores_by_cpu_cost": round(limit)},
+        {},
+        [round(r) for r in runs],
+    )
+
+
+if __name__ == "__main__":
+    main()
