@@ -12,6 +12,7 @@ from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, 
 from mrv.errors import InputError
 
 if TYPE_CHECKING:
+    from ingest.series_influx import InfluxStore
     from meterprint.demo.run import Demo
 
 PROCESS_STARTED = time.monotonic()
@@ -111,6 +112,8 @@ def serve(
     port: Annotated[int, typer.Option(help="port of the pages, 0 = any free one")] = 8480,
     broker_port: Annotated[int, typer.Option(help="port of the broker, 0 = any free one")] = 1883,
     host: Annotated[str, typer.Option(help="only loopback without authentication")] = "127.0.0.1",
+    influx: Annotated[str, typer.Option(help="URL of an InfluxDB to keep up to date")] = "",
+    database: Annotated[str, typer.Option(help="its database, with policy rp")] = "meterprint",
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Ingest and show a plant until Ctrl-C. / 运行采集、计算与页面。"""
@@ -130,7 +133,7 @@ def serve(
         if file is not None:
             site.state_plant(file, time.time_ns())
         site.refresh()
-        live = LiveSite(site, broker_port)
+        live = LiveSite(site, broker_port, _store(influx, database, site.name))
         try:
             pages = PageServer(live, port, host)
             typer.echo(f"{pages.url}  {live.broker.label} on 127.0.0.1:{live.broker.port}")
@@ -163,14 +166,45 @@ def enrol(
     typer.echo(f"enrolled {key.name}")
 
 
-def rebuild(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
-    """Recompute every view from the journal. / 由账本重建全部视图。"""
+def _store(url: str, database: str, site: str) -> InfluxStore | None:
+    if not url:
+        return None
+    import os
+
+    from ingest.series_influx import InfluxStore
+
+    user = os.environ.get("METERPRINT_INFLUX_USER", "")
+    return InfluxStore(url, database, site, user, os.environ.get("METERPRINT_INFLUX_PASSWORD", ""))
+
+
+def rebuild(
+    state: StateOption = DEFAULT_STATE,
+    influx: Annotated[str, typer.Option(help="URL of an InfluxDB to fill again")] = "",
+    database: Annotated[str, typer.Option(help="its database, with policy rp")] = "meterprint",
+    json: JsonOption = False,
+) -> None:
+    """Rebuild every view from the journal. / 由账本重建全部视图。"""
     import hashlib
 
+    from ingest.projector import rebuild_store
+    from ingest.series_parquet import ParquetStore
     from meterprint.site import open_site
 
     site = open_site(state)
     try:
+        stored = {}
+        store = _store(influx, database, site.name)
+        with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
+            segments = ParquetStore(state / "segments")
+            stored["segments"] = rebuild_store(
+                site.journal, segments, lambda done, total: progress("segments", done, total)
+            )
+            segments.close()
+            if store is not None:
+                stored["influx"] = rebuild_store(
+                    site.journal, store, lambda done, total: progress("influx", done, total)
+                )
+                store.close()
         with Progress(TITLES).shown() as progress:
             site.refresh(lambda done, total: progress("compute", done, total))
         results = site.engine.results
@@ -178,6 +212,7 @@ def rebuild(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> Non
         report = {
             "entries": site.journal.size,
             "readings": site.engine.reading_count,
+            "stored": stored,
             "batches": len(results),
             "digest": hashlib.sha256(digests.encode()).hexdigest(),
         }

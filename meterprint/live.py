@@ -10,7 +10,9 @@ from typing import Any
 import structlog
 
 from ingest.broker import start_broker
+from ingest.projector import Projector
 from ingest.receiver import Committed, Receiver
+from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from meterprint.site import Site
 from mrv.errors import MeterprintError
@@ -22,8 +24,13 @@ log = structlog.get_logger("live")
 class LiveSite:
     """A site that ingests and computes until it is closed."""
 
-    def __init__(self, site: Site, broker_port: int = 0) -> None:
+    def __init__(self, site: Site, broker_port: int = 0, store: SeriesStore | None = None) -> None:
         self.site = site
+        self._store = store
+        self.projector: Projector | None = None
+        if store is not None:
+            self.projector = Projector(site.journal, store, site.state / "projector.json")
+            self.projector.start()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self.agent_states: dict[str, dict[str, Any]] = {}
@@ -48,6 +55,8 @@ class LiveSite:
 
     def _committed(self, _: Sequence[Committed]) -> None:
         self._wake.set()
+        if self.projector is not None:
+            self.projector.wake()
 
     def _state(self, agent: str, payload: bytes) -> None:
         try:
@@ -90,3 +99,6 @@ class LiveSite:
         self._thread.join(timeout=30)
         self.receiver.close()
         self.broker.stop()
+        if self.projector is not None and self._store is not None:
+            self.projector.stop()
+            self._store.close()

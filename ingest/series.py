@@ -1,0 +1,58 @@
+"""The port of a series store: a view of the readings that can be thrown away and rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mrv.envelope import Envelope, column_times
+from mrv.series import Series, SeriesChunk, SeriesKey
+
+
+class SeriesStore(Protocol):
+    """Readings by channel and time. Appending twice, or in another order, changes nothing.
+
+    Of two readings of one channel at one time the larger (ok, value) stands, whatever came first.
+    """
+
+    def append(self, chunks: Sequence[SeriesChunk]) -> None:
+        """Take readings in. Raises MeterprintError where the store does not accept them."""
+        ...
+
+    def read(self, key: SeriesKey, start: int, end: int) -> Series:
+        """Readings with start ≤ t < end, ns UTC, in time order."""
+        ...
+
+    def keys(self) -> Sequence[SeriesKey]:
+        """Channels that have readings, sorted."""
+        ...
+
+    def flush(self) -> None:
+        """Make what was appended durable."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def chunks_of(envelope: Envelope) -> list[SeriesChunk]:
+    """The readings of an envelope, a chunk a channel."""
+    return [
+        SeriesChunk(
+            SeriesKey(envelope.agent, envelope.stream, column.ch),
+            Series(
+                column_times(column),
+                [0 if v is None else v for v in column.v],
+                [0 if v is None else 1 for v in column.v],
+                column.length,
+                [tag or "" for tag in column.tag],
+            ),
+            column.q,
+        )
+        for column in envelope.cols
+    ]

@@ -1,0 +1,172 @@
+"""One contract, every series store: Parquet segments and a real InfluxDB."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from ingest.projector import Projector, rebuild_store
+from ingest.series import chunks_of
+from ingest.series_influx import InfluxError, InfluxStore, escape_tag
+from ingest.series_parquet import ParquetStore
+from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.errors import MeterprintError
+from mrv.series import Series, SeriesChunk, SeriesKey
+from tests.ingest.test_receiver import Bench
+
+KEY = SeriesKey("agent one", "line=1", "m,1.energy")
+OTHER = SeriesKey("agent one", "line=1", "m2.energy")
+NUMBER = itertools.count()
+
+
+@pytest.fixture(params=["parquet", pytest.param("influx", marks=pytest.mark.influx)])
+def store(request, tmp_path):
+    if request.param == "parquet":
+        made = ParquetStore(tmp_path / "segments")
+    else:
+        url = request.getfixturevalue("influxd")
+        made = InfluxStore(url, "meterprint", f"site {next(NUMBER)}, a=b")
+    yield made
+    made.close()
+
+
+def chunk(rows, key=KEY):
+    t, v = [r[0] for r in rows], [r[1] for r in rows]
+    return SeriesChunk(key, Series(t, [x or 0 for x in v], [0 if x is None else 1 for x in v]))
+
+
+def contents(store, key=KEY):
+    series = store.read(key, 0, 2**62)
+    return list(zip(series.t, series.v, series.ok, strict=True))
+
+
+def test_what_was_appended_is_read_back_in_time_order(store):
+    store.append([chunk([(30, 3), (10, 1), (20, None)])])
+    assert contents(store) == [(10, 1, 1), (20, 0, 0), (30, 3, 1)]
+    store.flush()
+    assert contents(store) == [(10, 1, 1), (20, 0, 0), (30, 3, 1)]
+
+
+def test_a_window_is_half_open(store):
+    store.append([chunk([(10, 1), (20, 2), (30, 3)])])
+    assert store.read(KEY, 10, 30).t == [10, 20]
+    assert store.read(KEY, 31, 40).t == []
+
+
+def test_appending_again_and_in_any_order_changes_nothing(store):
+    parts = [chunk([(i * 10, i), (i * 10 + 5, i)]) for i in range(20)]
+    twice = [*parts, *parts]
+    random.Random(1).shuffle(twice)
+    for place, part in enumerate(twice):
+        store.append([part])
+        if place % 9 == 0:
+            store.flush()
+    assert [row[0] for row in contents(store)] == [5 * i for i in range(40)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_readings_at_one_time_the_larger_stands_whatever_came_first(store, order):
+    twins = ([(10, 7)], [(10, 9)])
+    for place in order:
+        store.append([chunk(twins[place])])
+        store.flush()
+    assert contents(store) == [(10, 9, 1)]
+
+
+def test_channels_do_not_mix_and_are_listed(store):
+    store.append([chunk([(10, 1)]), chunk([(10, 2)], OTHER)])
+    store.flush()
+    assert store.keys() == [KEY, OTHER]
+    assert contents(store, OTHER) == [(10, 2, 1)]
+
+
+def test_a_cleared_store_is_empty_and_can_be_filled_again(store):
+    store.append([chunk([(10, 1)])])
+    store.flush()
+    store.clear()
+    assert contents(store) == []
+    store.append([chunk([(10, 1)])])
+    assert contents(store) == [(10, 1, 1)]
+
+
+def test_segments_survive_and_a_changed_one_is_found(tmp_path):
+    store = ParquetStore(tmp_path)
+    store.append([chunk([(10, 1)])])
+    store.close()
+    again = ParquetStore(tmp_path)
+    assert contents(again) == [(10, 1, 1)]
+    assert again.verify() == []
+    path = next(tmp_path.glob("*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(bytes(data))
+    assert again.verify() == [path.name]
+    path.unlink()
+    with pytest.raises(MeterprintError, match="missing"):
+        ParquetStore(tmp_path)
+
+
+def test_an_influxdb_that_is_down_is_a_named_error():
+    store = InfluxStore("http://127.0.0.1:9", "x", "s", pause_s=0)
+    with pytest.raises(InfluxError, match="does not answer"):
+        store.append([chunk([(10, 1)])])
+    store.close()
+
+
+def test_tags_are_escaped():
+    assert escape_tag("a b,c=d") == "a\\ b\\,c\\=d"
+
+
+def test_an_envelope_becomes_a_chunk_a_channel():
+    column = Column("m.e", 100, [0, 5], [1, None], ["", "timeout"])
+    clock = Clock(ClockState.SYNCHRONISED, 0, "x")
+    envelope = Envelope("s", "a", "l", "e", 1, "p", 0, 0, "b", clock, "", (column,))
+    (made,) = chunks_of(envelope)
+    assert made.key == SeriesKey("a", "l", "m.e")
+    assert (list(made.series.t), list(made.series.ok)) == ([100, 105], [1, 0])
+
+
+class Failing(ParquetStore):
+    """A store that refuses so many times before it takes."""
+
+    refusals = 3
+
+    def append(self, chunks):
+        if self.refusals:
+            self.refusals -= 1
+            raise InfluxError("down")
+        super().append(chunks)
+
+
+def test_the_projector_catches_up_after_the_store_was_down_and_loses_nothing(tmp_path):
+    bench = Bench(tmp_path / "site")
+    sent = bench.envelopes(30)
+    bench.take(*(e.note for e in sent))
+    store = Failing(tmp_path / "segments")
+    projector = Projector(bench.journal, store, tmp_path / "cursor.json")
+    for _ in range(3):
+        with pytest.raises(InfluxError):
+            projector.step()
+        assert projector.cursor == 0
+    while projector.step():
+        pass
+    key = SeriesKey("agent-1", "line-1", "m.energy")
+    assert [row[1] for row in contents(store, key)] == [100 * i for i in range(30)]
+    assert Projector(bench.journal, store, tmp_path / "cursor.json").cursor == bench.journal.size
+    bench.close()
+
+
+def test_a_rebuilt_store_has_the_same_points(tmp_path):
+    bench = Bench(tmp_path / "site")
+    sent = bench.envelopes(10)
+    random.Random(2).shuffle(sent)
+    bench.take(*(e.note for e in sent))
+    store = ParquetStore(tmp_path / "segments")
+    key = SeriesKey("agent-1", "line-1", "m.energy")
+    assert rebuild_store(bench.journal, store, lambda *_: None) == 10
+    first = contents(store, key)
+    assert rebuild_store(bench.journal, store, lambda *_: None) == 10
+    assert contents(store, key) == first
+    bench.close()
