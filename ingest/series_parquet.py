@@ -16,18 +16,17 @@ import pyarrow.parquet as pq
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
-SCHEMA = pa.schema(
-    [
-        pa.field("channel", pa.string()),
-        pa.field("agent", pa.string()),
-        pa.field("stream", pa.string()),
-        pa.field("t", pa.int64()),
-        pa.field("v", pa.int64()),
-        pa.field("ok", pa.int8()),
-        pa.field("length", pa.int64()),
-        pa.field("tag", pa.string()),
-    ]
-)
+_FIELDS: Any = [
+    pa.field("channel", pa.string()),
+    pa.field("agent", pa.string()),
+    pa.field("stream", pa.string()),
+    pa.field("t", pa.int64()),
+    pa.field("v", pa.int64()),
+    pa.field("ok", pa.int8()),
+    pa.field("length", pa.int64()),
+    pa.field("tag", pa.string()),
+]
+SCHEMA = pa.schema(_FIELDS)
 """Columns of a segment, sorted by (channel, agent, stream, t)."""
 MANIFEST = "manifest.json"
 Row = tuple[int, int, int, str]
