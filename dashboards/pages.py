@@ -53,6 +53,16 @@ class Page:
         """A name in the page's language."""
         return name.zh if self.language == "zh" else name.en
 
+    def product(self, name: str) -> str:
+        """Name of a product, its id where the plant does not know it."""
+        found = self.plant.product(name) if self.plant else None
+        return name if found is None else self.local(found.name)
+
+    def line(self, name: str) -> str:
+        """Name of a line, its id where the plant does not know it."""
+        found = self.plant.line(name) if self.plant else None
+        return name if found is None else self.local(found.name)
+
     def kind(self, name: str) -> str:
         """Kind of an instrument in words."""
         return kind(name, self.language)

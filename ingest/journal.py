@@ -139,8 +139,7 @@ class Journal:
                 )
 
     def _load_frontier(self) -> Frontier:
-        row = self._db.execute("SELECT value FROM meta WHERE name='frontier'").fetchone()
-        frontier = Frontier.from_bytes(row[0]) if row else Frontier()
+        frontier = self._stored_frontier()
         count = self._db.execute("SELECT count(*), max(idx) FROM entry").fetchone()
         if count[0] != frontier.size or (count[0] and count[1] != count[0] - 1):
             raise JournalError(
@@ -179,26 +178,42 @@ class Journal:
         disk refuses; then nothing of the group is kept.
         """
         with self._lock:
-            before = self._frontier.to_bytes()
             try:
-                with self._db:
-                    placed = [self._place(draft) for draft in drafts]
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO meta VALUES('frontier',?)",
-                        (self._frontier.to_bytes(),),
-                    )
-            except apsw.Error as error:
-                self._frontier = Frontier.from_bytes(before)
-                self._runs.clear()
-                raise JournalError(
-                    f"{self.path} refused {len(drafts)} entries: {error}",
-                    hint="free disk space; nothing is lost, agents send again",
-                ) from error
-            except BaseException:
-                self._frontier = Frontier.from_bytes(before)
-                self._runs.clear()
+                self._db.execute("BEGIN IMMEDIATE")
+                self.follow()
+                placed = [self._place(draft) for draft in drafts]
+                self._db.execute(
+                    "INSERT OR REPLACE INTO meta VALUES('frontier',?)",
+                    (self._frontier.to_bytes(),),
+                )
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                self._undo()
+                if isinstance(error, apsw.Error):
+                    raise JournalError(
+                        f"{self.path} refused {len(drafts)} entries: {error}",
+                        hint="free disk space; nothing is lost, agents send again",
+                    ) from error
                 raise
         return placed
+
+    def _undo(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._frontier = self._stored_frontier()
+        self._runs.clear()
+
+    def _stored_frontier(self) -> Frontier:
+        row = self._db.execute("SELECT value FROM meta WHERE name='frontier'").fetchone()
+        return Frontier.from_bytes(row[0]) if row else Frontier()
+
+    def follow(self) -> None:
+        """Take in what another process has appended since (a command beside a server)."""
+        with self._lock:
+            stored = self._stored_frontier()
+            if stored.size != self._frontier.size:
+                self._frontier = stored
+                self._runs.clear()
 
     def _place(self, draft: Draft) -> tuple[int, bool]:
         identity = bytes.fromhex(draft.identity)

@@ -39,6 +39,7 @@ class Site:
         self.quarantine = Quarantine(state / "quarantine.db")
         self.engine = EngineShell(self.journal, kernels)
         self.engine.catch_up()
+        self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines)
         self._agents: dict[str, tuple[PublicKey, ...]] = {}
         self._load_agents()
@@ -112,6 +113,7 @@ class Site:
 
     def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Take in the journal and compute what is out of date."""
+        self.journal.follow()
         self.engine.catch_up()
         self.engine.refresh(progress)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -104,6 +106,9 @@ class Demo:
     async def run(self, seconds: float | None, ready: Callable[[], None]) -> None:
         """Run until `seconds` are over or `stop` is called."""
         self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._loop.add_signal_handler(number, self._stop.set)
         async with AsyncExitStack() as stack:
             floor = await open_floor(
                 stack,
@@ -299,8 +304,6 @@ def run_demo(
         pages = PageServer(demo.live, port)
         try:
             asyncio.run(demo.run(seconds, lambda: ready(demo, pages.url)))
-        except KeyboardInterrupt:
-            demo.stop()
         finally:
             pages.stop()
             demo.close()
