@@ -7,6 +7,7 @@ import sys
 import typer
 
 from meterprint import (
+    commands_agent,
     commands_batch,
     commands_device,
     commands_evidence,
@@ -29,6 +30,7 @@ commands_batch.register(app)
 commands_registry.register(app)
 commands_evidence.register(app)
 commands_device.register(app)
+commands_agent.register(app)
 
 
 @app.command()
