@@ -1,502 +1,255 @@
-"""What the pages and the API need to know. The port is owned here and implemented by its caller.
-
-Amounts are exact decimal text, times ns UTC; `None` is "not known", never zero. A standard
-uncertainty is called `u`, in the unit of the value it stands beside; the pages show U = 2·u.
-"""
+"""What the pages show, read from the running site."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from footprint.plant import LocalText
+from footprint.batch import BatchResult
+from footprint.exact import decimal_text
+from footprint.plant import Instrument, LocalText, PlantModel, Product
+from ingest.engine_shell import EngineShell, Revision
+from mrv.fact import Fact
 from mrv.finding import Finding
+from mrv.series import SeriesKey
+
+STALE_S = 15
+"""Data older than this is shown as stale, s."""
+TREND = 24
+"""Batches in a trend."""
 
 
-class CertificateStanding(StrEnum):
-    """Whether an instrument may be trusted today."""
+class Running(Protocol):
+    """The running site, as far as the pages need it."""
 
-    VALID = "valid"
-    DUE = "due"
-    OVERDUE = "overdue"
-    UNSUPPORTED = "unsupported"
+    agent_states: dict[str, dict[str, Any]]
+    """Last state each agent published."""
 
+    @property
+    def engine(self) -> EngineShell:
+        """The engine."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The plant as a whole."""
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        ...
 
-    id: str
-    """Site id."""
-    name: LocalText
-    """Name people read."""
-    time_zone: str
-    """IANA zone in which times are shown."""
-    boundary: str
-    """gate_to_gate (a partial footprint) | cradle_to_gate."""
-    notes: tuple[LocalText, ...]
-    """What has to stand beside every figure of this site, e.g. that its power unit is relative."""
+    def journal_head(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        ...
 
+    def quarantined(self) -> Mapping[str, int]:
+        """Messages refused, by agent."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class ProductName:
-    """A product that can be made."""
-
-    id: str
-    """Product id."""
-    name: LocalText
-    """Name people read."""
-    unit: str
-    """Declared unit: piece, t, kg …"""
-
-
-@dataclass(frozen=True, slots=True)
-class TrendPoint:
-    """One point of a line's trend."""
-
-    t: int
-    """Moment, ns UTC."""
-    value: str | None
-    """kgCO2e per unit; None = a gap, the line breaks."""
-    u: str | None
-    """Standard uncertainty, kgCO2e per unit; None = not known."""
-    estimated: bool
-    """Whether policy filled a part of it."""
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class LineNow:
-    """One production line as it stands now."""
+    """A line at this moment."""
 
-    id: str
-    """Line id."""
-    name: LocalText
-    """Name people read."""
-    batch: str | None
-    """The running batch, None = none."""
-    product: ProductName | None
-    """What it makes; None = nothing runs."""
-    started: int | None
-    """Start of the running batch, ns UTC."""
-    of_batch: str | None
-    """Batch the figures below are of: the running one, else the last one with good output."""
-    per_unit: str | None
-    """kgCO2e per good unit of `of_batch`."""
-    u_per_unit: str | None
-    """Its standard uncertainty, kgCO2e per good unit."""
-    kwh_per_unit: str | None
-    """Electricity, kWh per good unit of `of_batch`."""
-    unit: str
-    """Declared unit the figures are per."""
-    energy_unit: str
-    """Unit of the energy: kWh, or a relative one such as kWh_rel."""
-    footprint: str | None
-    """kgCO2e of `of_batch` so far (known also while there is no good output)."""
-    target: str | None
-    """Target, kgCO2e per unit; None = none set."""
-    trend: tuple[TrendPoint, ...]
-    """Recent figures of this line in time order."""
-    last_reading: int | None
-    """Moment of the newest reading, ns UTC; None = none yet."""
-    age: int | None
-    """Age of the newest reading, ns ≥ 0; None = none yet."""
-    stale: bool
-    """Whether the newest reading is older than the policy allows."""
-    provisional: bool
-    """Whether the figure may still change."""
-    provisional_share: str | None
-    """Share of the sources not closed yet, 0 to 1."""
-    boundary: str
-    """gate_to_gate (a partial footprint) | cradle_to_gate."""
-    notes: tuple[LocalText, ...] = ()
-    """What has to stand beside the figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRow:
-    """One batch in the list."""
-
-    batch: str
-    """Batch id."""
     line: str
-    """Line id."""
-    product: ProductName
-    """What it makes."""
-    state: str
-    """provisional | final | final_estimated | closed."""
-    start: int
-    """Start, ns UTC."""
-    end: int | None
-    """End, ns UTC; None = still open."""
-    waits_for: tuple[str, ...]
-    """Codes `reason` or `reason:subject`; empty unless provisional."""
-    incomplete: tuple[str, ...]
-    """Codes of sources inside the boundary that have no figure; empty = complete."""
-    quantity: str | None
-    """Good output in declared units; None = not stated yet."""
-    scrap: str | None
-    """Scrap in declared units; None = not stated yet."""
-    footprint: str
-    """Burden of the whole batch, `footprint_unit`."""
-    footprint_unit: str
-    """kgCO2e."""
-    u: str
-    """Standard uncertainty of the burden."""
-    per_unit: str | None
-    """Burden per good unit, 15 digits; None = no good output."""
-    u_per_unit: str | None
-    """Standard uncertainty per good unit; None = no good output."""
-    kwh_per_unit: str | None
-    """Energy per good unit; None = not known."""
-    target: str | None
-    """Target per good unit; None = none set."""
-    findings: int
-    """Number of findings on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartAmount:
-    """A part of an amount: direct, tagged, changeover, idle, unattributed, shared."""
-
-    part: str
-    """Which part."""
-    amount: str
-    """Amount in the contribution's unit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What one emission source gave to a batch."""
-
-    source: str
-    """Source id."""
+    """Line."""
     name: LocalText
-    """Name people read."""
-    instrument: str | None
-    """Instrument id; None = not metered."""
-    register: str | None
-    """Register id; None = not metered."""
-    unit: str
-    """Unit of the activity."""
-    metered: str
-    """Activity before correction, ratio applied."""
-    corrected: str
-    """Activity the burden rests on."""
-    parts: tuple[PartAmount, ...]
-    """Where it comes from; the parts add up to `corrected`."""
-    factor: str | None
-    """Factor id; None = none chosen."""
-    factor_value: str
-    """Value, in `factor_unit`."""
-    factor_unit: str
-    """kgCO2e per unit of activity."""
-    factor_source: str
-    """Publication it was taken from."""
-    factor_reason: str
-    """by_id | valid | carried_forward."""
-    factor_default_u: bool
-    """Whether its uncertainty is the policy's default."""
-    burden: str
-    """kgCO2e."""
-    u: str
-    """Standard uncertainty of the burden, kgCO2e."""
-    share: str
-    """Part of the batch's footprint, 0 to 1."""
-    tier: str | None
-    """Assurance tier A–D; None = not metered."""
-    certificate: str | None
-    """Certificate that supports it; None = none."""
-    certificate_state: str
-    """valid | expired | missing …"""
-    estimated: bool
-    """Whether policy filled a part of it."""
+    """Its name."""
+    result: BatchResult | None
+    """Running batch, else the latest one; None = none yet."""
+    settled: BatchResult | None
+    """Latest batch with good output; its figure per unit is shown."""
+    product: Product | None
+    """Product of the batch shown."""
+    trend: tuple[tuple[int, float], ...]
+    """(end ns, kgCO2e per unit) of recent batches, oldest first."""
+    data_at: int | None
+    """Time of the newest reading, ns UTC."""
 
+    @property
+    def age_s(self) -> int | None:
+        """Age of the data, s."""
+        return None if self.data_at is None else max((time.time_ns() - self.data_at) // 10**9, 0)
 
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One figure the batch has had."""
-
-    number: int
-    """1, 2, 3 …"""
-    journal_index: int
-    """As known at this journal index."""
-    footprint: str
-    """kgCO2e."""
-    per_unit: str | None
-    """kgCO2e per good unit."""
-    u_per_unit: str | None
-    """Standard uncertainty per good unit."""
-    state: str
-    """State of the batch then."""
-    reason: str
-    """Code of what brought it about: late_data, certificate, factor, fact, first …"""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetRow:
-    """One component of the batch's uncertainty."""
-
-    source: str
-    """Source id of the component."""
-    u: str
-    """Its size, kgCO2e."""
-    share: str
-    """Part of u², 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceStream:
-    """Envelopes of one stream the batch draws on."""
-
-    agent: str
-    """Agent that signed."""
-    stream: str
-    """Stream."""
-    envelopes: int
-    """Number of envelopes."""
-    first_index: int
-    """Journal index of the first."""
-    last_index: int
-    """Journal index of the last."""
-    head: str
-    """Identity of the last, hex."""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalHead:
-    """Where the journal stands."""
-
-    origin: str
-    """Origin of the checkpoint."""
-    size: int
-    """Number of entries."""
-    root: str
-    """Root of the Merkle tree, hex."""
-    checkpoint_size: int | None
-    """Size of the newest signed checkpoint; None = none yet."""
-    checkpoint_time: int | None
-    """When it was signed, ns UTC; None = none yet."""
-    signer: str
-    """Name of the key that signs checkpoints."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a stranger needs to recompute the batch."""
-
-    streams: tuple[EvidenceStream, ...]
-    """Streams it draws on."""
-    facts: tuple[str, ...]
-    """`chain#seq` of the facts it rests on."""
-    journal: JournalHead
-    """Journal as used."""
-    policy: str
-    """Hash of the policy, hex."""
-    digest: str
-    """Digest of the result, hex."""
-    method: str
-    """Version of the method."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchDetail:
-    """Everything known of one batch."""
-
-    row: BatchRow
-    """As in the list."""
-    boundary: str
-    """gate_to_gate (a partial footprint) | cradle_to_gate."""
-    contributions: tuple[Contribution, ...]
-    """By source; burdens add up to the footprint exactly."""
-    revisions: tuple[Revision, ...]
-    """Oldest first, the last one is shown."""
-    findings: tuple[Finding, ...]
-    """What the engine noticed."""
-    evidence: Evidence
-    """How it is proven."""
-    budget: tuple[BudgetRow, ...]
-    """Uncertainty components in falling order."""
-    notes: tuple[LocalText, ...] = ()
-    """What has to stand beside the figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterReading:
-    """What a register showed last."""
-
-    register: str
-    """Register id."""
-    value: str | None
-    """Value before any ratio; None = the read failed."""
-    unit: str
-    """Its unit."""
-    t: int
-    """Moment, ns UTC."""
+    @property
+    def stale(self) -> bool:
+        """Whether the data is too old to be called now."""
+        age = self.age_s
+        return age is None or age > STALE_S
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentRow:
-    """One instrument."""
+    """An instrument and whether it can be trusted."""
 
-    id: str
-    """Instrument id."""
-    name: LocalText
-    """Name people read."""
-    kind: str
-    """electricity_meter, gas_meter, weigher …"""
-    serial: str
-    """Serial number."""
-    point: str
-    """Where it measures."""
-    ratio: str
-    """Transformer ratio as an exact rational, 1 = none."""
-    agent: str
-    """Agent that reads it."""
-    tier: str | None
-    """Assurance tier A–D; None = nothing delivered yet."""
-    certificate: str | None
-    """Certificate in force; None = none."""
-    certificate_kind: str | None
-    """verification (检定) | calibration (校准); None = none."""
+    instrument: Instrument
+    """The instrument."""
+    certificate: str
+    """Certificate in force, "" = none."""
+    state: str
+    """valid, expired, missing …"""
     due: int | None
-    """Moment the certificate lapses, ns UTC; None = none."""
-    standing: CertificateStanding
-    """Whether it may be trusted."""
-    readings: tuple[RegisterReading, ...]
-    """Last reading of each register."""
-    stale: bool
-    """Whether the newest reading is older than the policy allows."""
+    """When the certificate ends, ns UTC."""
+    last_at: int | None
+    """Time of its last reading, ns UTC."""
+    last_value: str
+    """Its last reading with unit."""
 
 
 @dataclass(frozen=True, slots=True)
-class AgentHealth:
-    """One edge agent."""
+class AgentRow:
+    """An agent and its health."""
 
-    id: str
-    """Agent id."""
-    connected: bool | None
-    """As its retained state says; None = never heard."""
-    outbox: int | None
-    """Envelopes without receipt; None = it does not say."""
-    last_envelope: int | None
-    """When its newest envelope was cut, ns UTC; None = none."""
+    name: str
+    """Agent."""
+    online: bool | None
+    """None = it never said."""
+    depth: int | None
+    """Envelopes without receipt when it said so last."""
     envelopes: int
     """Envelopes in the journal."""
-    clock_state: str
-    """U unknown, I informative, S synchronised, R relative (OCMF)."""
-    clock_error_ms: int | None
-    """Stated bound of the clock error, ms; None = not stated."""
-    tiers: tuple[str, ...]
-    """Assurance tiers of its channels."""
+    last_at: int | None
+    """Time of its newest reading, ns UTC."""
     quarantined: int
-    """Messages in its name that did not verify."""
-    stale: bool
-    """Whether nothing came for longer than the policy allows."""
+    """Messages in its name that were refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meters:
-    """The page of instruments."""
+class ReadModel:
+    """Answers of the pages' questions; never computes a figure of its own."""
 
-    instruments: tuple[InstrumentRow, ...]
-    """All instruments."""
-    agents: tuple[AgentHealth, ...]
-    """All agents."""
+    def __init__(self, running: Running, wait: Callable[[int, float], int]) -> None:
+        self._running = running
+        self.wait_change = wait
 
-
-class ReadModel(Protocol):
-    """What the web app asks. Calls are cheap and come from several threads."""
-
-    def site(self) -> Site:
-        """The plant."""
-        ...
-
-    def now(self) -> int:
-        """The present as the plant's data sees it, ns UTC (a demo runs faster than the clock)."""
-        ...
-
+    @property
     def version(self) -> int:
-        """A number that grows whenever anything shown may have changed."""
-        ...
+        """Rises with every change of a result."""
+        return self._running.engine.version
 
-    def ready(self) -> bool:
-        """Whether the journal has been read and data can come in."""
-        ...
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        return self._running.plant()
 
-    def products(self) -> Sequence[ProductName]:
-        """Products that can be made, by id."""
-        ...
-
-    def lines(self) -> Sequence[LineNow]:
-        """Each line now, in the plant's order."""
-        ...
-
-    def batches(self) -> Sequence[BatchRow]:
+    def batches(self) -> list[BatchResult]:
         """All batches, newest first."""
-        ...
+        results = list(self._running.engine.results.values())
+        return sorted(results, key=lambda r: (-r.batch.start, r.batch.id))
 
-    def batch(self, batch: str) -> BatchDetail | None:
-        """One batch; None where no fact starts it."""
-        ...
+    def batch(self, name: str) -> BatchResult | None:
+        """One batch."""
+        return self._running.engine.results.get(name)
 
-    def meters(self) -> Meters:
-        """Instruments and agents."""
-        ...
+    def revisions(self, name: str) -> Sequence[Revision]:
+        """Figures issued for a batch, oldest first."""
+        return self._running.engine.revisions.get(name, [])
 
-    def findings(self) -> Sequence[Finding]:
-        """Everything the engine noticed."""
-        ...
+    def lines(self) -> list[LineNow]:
+        """Every line now."""
+        plant = self.plant()
+        if plant is None:
+            return []
+        by_line: dict[str, list[BatchResult]] = {}
+        for result in self.batches():
+            by_line.setdefault(result.batch.line, []).append(result)
+        found = []
+        for line in plant.lines:
+            results = by_line.get(line.id, [])
+            settled = [r for r in results if r.per_unit is not None]
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(settled[:TREND])]
+            latest = results[0] if results else None
+            product = plant.product(latest.batch.product) if latest else None
+            found.append(
+                LineNow(
+                    line.id,
+                    line.name,
+                    latest,
+                    settled[0] if settled else None,
+                    product,
+                    tuple(trend),
+                    self._data_at(plant, line.id),
+                )
+            )
+        return found
 
-    def journal(self) -> JournalHead:
-        """Where the journal stands."""
-        ...
+    def _data_at(self, plant: PlantModel, line: str) -> int | None:
+        readings = self._running.engine.readings
+        latest: list[int] = []
+        for source in plant.sources:
+            if line in source.lines and source.instrument:
+                for found in readings.sources(f"{source.instrument}.{source.register}"):
+                    span = readings.span(found.key)
+                    if span is not None:
+                        latest.append(span[1])
+        return max(latest, default=None)
 
+    def meters(self) -> list[InstrumentRow]:
+        """Every instrument; those without support first."""
+        plant = self.plant()
+        if plant is None:
+            return []
+        knowledge = self._running.engine.engine.knowledge
+        now = time.time_ns()
+        rows = []
+        for item in plant.instruments:
+            paper, state = knowledge.certificate_at(item.id, now)
+            due = paper.valid_to if paper else None
+            if paper is None and knowledge.certificates(item.id):
+                due = knowledge.certificates(item.id)[-1].valid_to
+            at, value = self._last(item)
+            rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
+        return sorted(
+            rows, key=lambda r: (r.state == "valid", r.state == "missing", r.instrument.id)
+        )
 
-@dataclass(frozen=True, slots=True)
-class BatchEvent:
-    """A batch starts or ends."""
+    def _last(self, item: Instrument) -> tuple[int | None, str]:
+        readings = self._running.engine.readings
+        for register in item.registers:
+            for source in readings.sources(f"{item.id}.{register.id}"):
+                span = readings.span(source.key)
+                if span is not None:
+                    return span[1], self._value(source.key, span[1], item, register.id)
+        return None, ""
 
-    event_id: str
-    """Id chosen by the sender; the same id twice is one event."""
-    line: str
-    """Line id."""
-    batch: str
-    """Batch id."""
-    product: str
-    """Product id; may be empty at the end."""
-    event: str
-    """start | end."""
-    good: str | None
-    """Good output in declared units, decimal text ≥ 0; None at the start."""
-    scrap: str | None
-    """Scrap in declared units, decimal text ≥ 0; None = not stated."""
-    t: int
-    """Moment it happened, ns UTC."""
-    author: str
-    """Who states it."""
+    def _value(self, key: SeriesKey, at: int, item: Instrument, name: str) -> str:
+        series = self._running.engine.readings.read(key, at, at + 1, 0)
+        register = item.register(name)
+        if register is None or not len(series) or not series.ok[-1]:
+            return ""
+        return f"{decimal_text(series.v[-1] * register.resolution)} {register.unit}"
 
+    def agents(self) -> list[AgentRow]:
+        """Every agent that was ever seen."""
+        envelopes: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for (agent, _), chain in self._running.engine.readings.chains():
+            links = chain.links()
+            envelopes[agent] = envelopes.get(agent, 0) + len(links)
+            last[agent] = max(last.get(agent, 0), *(link.t_last for link in links), 0)
+        quarantined = self._running.quarantined()
+        states = self._running.agent_states
+        names = sorted({*envelopes, *states, *quarantined})
+        return [
+            AgentRow(
+                name,
+                states.get(name, {}).get("online"),
+                states.get(name, {}).get("depth"),
+                envelopes.get(name, 0),
+                last.get(name) or None,
+                quarantined.get(name, 0),
+            )
+            for name in names
+        ]
 
-@dataclass(frozen=True, slots=True)
-class AcceptedFact:
-    """The fact an event became."""
+    def findings(self) -> list[Finding]:
+        """All findings."""
+        return self._running.engine.findings()
 
-    chain: str
-    """Fact chain."""
-    seq: int
-    """Place in the chain."""
-    identity: str
-    """Identity of the header, hex."""
-    index: int
-    """Journal index."""
-    duplicate: bool
-    """Whether the event id was known already."""
+    def journal(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        return self._running.journal_head()
 
-
-class Commands(Protocol):
-    """What the web app may change."""
-
-    def post_batch_event(self, event: BatchEvent) -> AcceptedFact:
-        """Record the event as a fact. Raises InputError naming the field."""
-        ...
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        return self._running.batch_event(body, author)
