@@ -27,7 +27,7 @@ def test_the_readmes_commands_are_commands():
     from meterprint.cli import app
 
     group = get_command(app)
-    named = set(re.findall(r"\.venv/bin/meterprint ([a-z]+)", (REPO / "README.md").read_text()))
+    named = set(re.findall(r"\.venv/bin/meterprint ([a-z-]+)", (REPO / "README.md").read_text()))
     assert named
     assert named <= set(group.commands)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -26,7 +27,9 @@ def test_a_gateway_reads_a_meter_and_its_readings_reach_the_engine(tmp_path):
 
 
 async def _gateway(tmp_path):
-    async with simulated([default_instrument("eastron/sdm630")]) as simulator:
+    async with simulated(
+        [default_instrument("eastron/sdm630", origin=time.time_ns())]
+    ) as simulator:
         plant = tmp_path / "plant.yaml"
         plant.write_text(
             "site: s\nlines: [{id: l}]\nproducts: [{id: p, unit: piece}]\n"
@@ -52,7 +55,8 @@ def _ingest(tmp_path, plant):
     where = f"127.0.0.1:{live.broker.port}"
     options = ["--receipts", receipts, "--broker", where, "--sweep", "0.1", "--flush", "0.05"]
     running = subprocess.Popen([*command, *options], cwd=REPO)
-    base = {"line": "l", "batch": "b", "id": "1", "event": "start", "product": "p", "t": "1000000"}
+    base = {"line": "l", "batch": "b", "id": "1", "event": "start", "product": "p"}
+    base["t"] = str(time.time_ns())
     live.batch_event(base, "t")
     version = 0
     while site.engine.reading_count < 20:
