@@ -9,7 +9,8 @@ from fractions import Fraction
 
 from footprint.catalogue import Catalogue
 from footprint.factor import factor_from_row
-from footprint.plant import PlantModel, default_uncertainty, plant_from
+from footprint.plant import PlantModel, default_uncertainty
+from footprint.plant_reading import plant_from
 from footprint.timeline import Timeline
 from mrv.errors import MeterprintError
 from mrv.fact import REGISTRY, Fact, FactHeader, production_chain

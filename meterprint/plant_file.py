@@ -8,7 +8,8 @@ from typing import Any
 
 from device_profiles.yaml_tree import YamlTree, read_yaml
 from footprint.factor import read_rows
-from footprint.plant import PlantModel, read_plant
+from footprint.plant import PlantModel
+from footprint.plant_reading import read_plant
 from footprint.reader import InputErrors
 from mrv.errors import InputError
 

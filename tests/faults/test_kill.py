@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from footprint.plant import read_plant
+from footprint.plant_reading import read_plant
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.journal import EntryKind
 from ingest.keyring import load_or_make_key

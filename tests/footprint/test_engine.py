@@ -17,7 +17,7 @@ from footprint.exact import decimal_text, quotient_text
 from footprint.factor import factor_from_row, read_rows
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
-from footprint.plant import read_plant
+from footprint.plant_reading import read_plant
 from footprint.selection import selection
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
 from mrv.envelope import Clock, ClockState, Column, Envelope

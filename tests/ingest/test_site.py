@@ -13,7 +13,7 @@ from edge_agent.chain import StreamChain
 from edge_agent.mapping import read_mapping
 from edge_agent.replay import read_replay
 from edge_agent.source import RawReading
-from footprint.plant import read_plant
+from footprint.plant_reading import read_plant
 from ingest.broker import free_port
 from ingest.journal import Draft, EntryKind
 from ingest.subscriber import Subscriber

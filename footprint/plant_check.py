@@ -1,0 +1,114 @@
+"""What the parts of a plant say of each other must fit together."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from footprint.plant import TIERS, EmissionSource, PlantModel
+from mrv.errors import InputError
+
+
+def cross_check(plant: PlantModel, faults: list[InputError]) -> None:
+    """Add what does not fit together to `faults`, each with the path of the field."""
+    _unique([i.id for i in plant.instruments], "instruments", faults)
+    _unique([line.id for line in plant.lines], "lines", faults)
+    _unique([s.id for s in plant.sources], "sources", faults)
+    _unique([p.id for p in plant.products], "products", faults)
+    _unique([b.id for b in plant.balances], "balances", faults)
+    for place, instrument in enumerate(plant.instruments):
+        where = f"instruments[{place}].registers"
+        _unique([register.id for register in instrument.registers], where, faults)
+    for place, product in enumerate(plant.products):
+        where = f"products[{place}]"
+        _unique([material.id for material in product.materials], f"{where}.materials", faults)
+        if plant.policy.key == "good_mass" and product.mass_kg <= 0:
+            faults.append(
+                InputError(
+                    "allocation by good mass needs the mass of a unit", field=f"{where}.mass_kg"
+                )
+            )
+    for place, source in enumerate(plant.sources):
+        _source(plant, source, f"sources[{place}]", faults)
+    for place, balance in enumerate(plant.balances):
+        where = f"balances[{place}]"
+        _channel(plant, balance.main, f"{where}.main", faults)
+        for i, sub in enumerate(balance.subs):
+            _channel(plant, sub, f"{where}.subs[{i}]", faults)
+    unknown = sorted(set(plant.policy.admissible) - set(TIERS))
+    if unknown or not plant.policy.admissible:
+        faults.append(
+            InputError(
+                f"letters of {''.join(TIERS)} are expected, seen {plant.policy.admissible!r}",
+                field="policy.admissible_tiers",
+            )
+        )
+
+
+def _unique(names: Sequence[str], where: str, faults: list[InputError]) -> None:
+    counts = Counter(names)
+    for place, name in enumerate(names):
+        if counts[name] > 1 and name in names[:place]:
+            faults.append(InputError(f"{name!r} stands twice", field=f"{where}[{place}].id"))
+
+
+def _near(name: str, known: Iterable[str], what: str) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"{what}: {', '.join(names) or 'none'}"
+
+
+def _source(
+    plant: PlantModel, source: EmissionSource, where: str, faults: list[InputError]
+) -> None:
+    lines = [line.id for line in plant.lines]
+    for name in source.lines:
+        if name not in lines:
+            hint = _near(name, lines, "lines")
+            faults.append(
+                InputError(f"no line is called {name!r}", field=f"{where}.line", hint=hint)
+            )
+    if source.instrument:
+        _meter(plant, source.instrument, source.register, where, faults)
+    elif source.register:
+        faults.append(
+            InputError(
+                "a register needs its instrument", field=f"{where}.register", hint="add instrument"
+            )
+        )
+
+
+def _meter(
+    plant: PlantModel, name: str, register: str, where: str, faults: list[InputError]
+) -> None:
+    instrument = plant.instrument(name)
+    if instrument is None:
+        hint = _near(name, (i.id for i in plant.instruments), "instruments")
+        faults.append(
+            InputError(f"no instrument is called {name!r}", field=f"{where}.instrument", hint=hint)
+        )
+        return
+    found = instrument.register(register)
+    if found is None:
+        hint = _near(register, (r.id for r in instrument.registers), "registers")
+        faults.append(
+            InputError(f"{name} has no register {register!r}", field=f"{where}.register", hint=hint)
+        )
+    elif found.kind == "gauge":
+        faults.append(
+            InputError(
+                f"{name}.{register} is a gauge, which adds up to nothing",
+                field=f"{where}.register",
+                hint="name a counter or an amount",
+            )
+        )
+
+
+def _channel(plant: PlantModel, name: str, where: str, faults: list[InputError]) -> None:
+    instrument, _, register = name.partition(".")
+    model = plant.instrument(instrument)
+    if model is None or model.register(register) is None:
+        channels = [f"{i.id}.{r.id}" for i in plant.instruments for r in i.registers]
+        hint = _near(name, channels, "channels")
+        faults.append(InputError(f"no channel is called {name!r}", field=where, hint=hint))
