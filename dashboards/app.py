@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -60,6 +61,14 @@ def create_app(read: ReadModel, metrics: Callable[[], str]) -> FastAPI:
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
         return response
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        seen = str(first.get("input"))[:200]
+        answer = {"error": first["msg"], "field": field, "seen": seen, "hint": "see /api/docs"}
+        return JSONResponse(answer, status_code=422)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> PlainTextResponse:

@@ -31,7 +31,12 @@ def rounded(value: str | float, decimals: int) -> str:
 
 def decimals_of(u: float) -> int:
     """Decimals that show an uncertainty to two significant digits."""
-    return 1 - math.floor(math.log10(u)) if u > 0 else 3
+    if u <= 0:
+        return 3
+    places = 1 - math.floor(math.log10(u))
+    # 0.0996 rounds up into the next decade: 0.10, not 0.100.
+    carried = Decimal(str(u)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
+    return 1 - carried.adjusted()
 
 
 def measured(value: str | None, u: float | None, unit: str, language: str, k: float = 2) -> str:
@@ -75,5 +80,10 @@ def moment(at: int | None, zone: str) -> str:
 
 def carbon_unit(unit: str, language: str) -> str:
     """Unit of a footprint per unit of product: kgCO₂e/件, kgCO₂e/unit."""
+    return per_unit("kgCO₂e", unit, language)
+
+
+def per_unit(symbol: str, unit: str, language: str) -> str:
+    """A unit per unit of product: kWh/件, kWh/unit, kWh/t."""
     name = {"piece": ("件", "unit")}.get(unit, (unit, unit))
-    return f"kgCO₂e/{name[0] if language == 'zh' else name[1]}"
+    return f"{symbol}/{name[0] if language == 'zh' else name[1]}"

@@ -95,7 +95,7 @@ def _line(page: Page, now: LineNow) -> dict[str, Any]:
     shown = now.settled
     running = now.result
     energy = None
-    if shown is not None:
+    if shown is not None and any(s.unit in ("kWh", "MWh") for s in shown.sources):
         energy = quotient_text(shown.energy(), shown.good)
     value, spread = numbers.short(
         shown.per_unit if shown else None, shown.u_per_unit if shown else None
@@ -110,7 +110,7 @@ def _line(page: Page, now: LineNow) -> dict[str, Any]:
         "spread": spread,
         "unit": numbers.carbon_unit(shown.unit if shown else "piece", page.language),
         "energy": None if energy is None else numbers.significant(energy, 3),
-        "energy_unit": "kWh/件" if page.language == "zh" else "kWh/unit",
+        "energy_unit": numbers.per_unit("kWh", shown.unit if shown else "piece", page.language),
         "target": None
         if product is None or product.target is None
         else decimal_text(product.target),

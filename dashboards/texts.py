@@ -25,7 +25,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "trend": ("近期批次", "recent batches"),
     "age": ("数据时间", "data age"),
     "seconds_ago": ("秒前", "s ago"),
-    "stale": ("数据陈旧", "stale"),
+    "stale": ("数据已过时", "stale"),
     "never": ("尚无数据", "no data yet"),
     "start_batch": ("开始批次", "Start a batch"),
     "end_batch": ("结束批次", "End the batch"),
@@ -102,7 +102,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "download_json": ("查看 JSON", "JSON"),
     "answer_batch": (
         "批次 {batch} 每件 {figure}，其中最多的一份来自{top}。",
-        "Batch {batch} caused {figure} per unit; most of it came from {top}.",
+        "Batch {batch} caused {figure} per unit; the largest part came from {top}.",
     ),
     "answer_meters": (
         "{total} 台计量器具中，{bad} 台的证书不支持当前读数。",

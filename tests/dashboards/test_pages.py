@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.app import check_bind
-from dashboards.format import measured, moment, short
+from dashboards.format import measured, moment, per_unit, short
 from dashboards.texts import TEXTS
 from footprint.batch import BatchState
 from ingest.broker import find_mosquitto
@@ -44,6 +44,9 @@ def test_a_figure_is_written_as_the_glossary_says():
     assert zh == "3.42 kgCO₂e/件，U = 0.11 kgCO₂e/件（k=2）"
     en = measured("3.4178", 0.055, "kgCO₂e/unit", "en")
     assert en == "3.42 kgCO₂e/unit, U = 0.11 kgCO₂e/unit (k = 2)"
+    assert short("3.42", 0.0498) == ("3.42", "0.10")
+    assert short("99.96", 0.4999) == ("100.0", "1.0")
+    assert per_unit("kWh", "t", "zh") == "kWh/t"
     assert short("12345.6", 52.0) == ("12\u202f350", "100")
     assert moment(0, "Asia/Shanghai") == "1970-01-01T08:00:00+08:00"
 
@@ -130,6 +133,8 @@ def test_a_batch_event_is_taken_once_and_a_bad_one_says_its_field(plant):
     assert post(target, {**body, "product": "cover"})[0] == 409
     status, answer = post(target, {**body, "id": "e-2", "line": "line-9"})
     assert (status, answer["field"]) == (422, "line")
+    status, answer = post(target, {**body, "id": "e-6", "event": "stop"})
+    assert (status, answer["field"], answer["seen"]) == (422, "event", "stop")
     status, answer = post(target, {**body, "id": "e-3", "t": "2026-11-24T12:00:00"})
     assert (status, answer["field"]) == (422, "t")
     assert post(target, {**body, "id": "e-4"}, Origin="http://elsewhere.example")[0] == 403
