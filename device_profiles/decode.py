@@ -34,6 +34,8 @@ class Decoded:
 
 _UNSIGNED = (RegisterType.U16, RegisterType.U32, RegisterType.U64)
 _SIGNED = (RegisterType.I16, RegisterType.I32, RegisterType.I64)
+_MAX_EXPONENT = 40
+"""A weight shown in text stays within 10^±40, so that a short text is no giant number."""
 _FLOATS = {RegisterType.F32: ">f", RegisterType.F64: ">d"}
 
 
@@ -112,6 +114,8 @@ def _decimal(register: Register, raw: bytes) -> Decoded:
     try:
         value = Decimal(raw.decode("ascii").strip())
     except (UnicodeDecodeError, InvalidOperation):
+        return Decoded(None, NOT_DECIMAL)
+    if value.is_finite() and not -_MAX_EXPONENT <= value.adjusted() <= _MAX_EXPONENT:
         return Decoded(None, NOT_DECIMAL)
     if not value.is_finite():
         return Decoded(None, NOT_A_NUMBER)

@@ -19,6 +19,7 @@ from mrv.channel import Channel, ChannelKind, ChannelTable
 from mrv.errors import InputError
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_S
+from mrv.quantity import exact_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class _Tables:
             raise ValueError("the row has another number of cells, or an empty one")
         if not text:
             return
-        value = Fraction(text)
+        value = exact_number(text)
         batch = (row.get(table.batch) or "").strip() if table.batch else ""
         if table.batch and not batch:
             raise ValueError("the batch is empty")

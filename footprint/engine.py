@@ -444,10 +444,11 @@ class _BatchRun:
         return burden, components.scaled(per_unit) + own
 
     def _materials(self, product: Product) -> list[SourceResult]:
+        """What the bill says was taken: rejected units took their materials as well."""
         rows = []
-        good = Fraction(self.batch.good, MILLIONTHS)
+        made = Fraction(self.batch.good + self.batch.scrap, MILLIONTHS)
         for material in product.materials:
-            amount = material.quantity * good
+            amount = material.quantity * made
             choice = self._factor(material.id, material.factor)
             burden, components = self._burden(
                 amount, material.unit, Components(), choice, material.id

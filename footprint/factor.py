@@ -7,11 +7,11 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 from mrv.errors import InputError
 from mrv.interval import NS_PER_S
+from mrv.quantity import exact_number
 
 COLUMNS = (
     "id",
@@ -101,19 +101,23 @@ def factor_from_row(row: Mapping[str, str]) -> Factor:
         if not row["id"]:
             raise ValueError("empty")
         column = "value"
-        value = Fraction(Decimal(row["value"]))
+        value = exact_number(row["value"])
         column = "uncertainty_pct"
-        pct = Fraction(Decimal(row["uncertainty_pct"])) if row["uncertainty_pct"] else None
+        pct = exact_number(row["uncertainty_pct"]) if row["uncertainty_pct"] else None
+        if pct is not None and pct < 0:
+            raise ValueError("negative")
         column = "valid_from"
         valid_from = _moment(row["valid_from"], after=False)
         column = "valid_to"
         valid_to = _moment(row["valid_to"], after=True)
+        if valid_from is not None and valid_to is not None and valid_to <= valid_from:
+            raise ValueError("before valid_from")
         column = "source_year"
         year = int(row["source_year"]) if row["source_year"] else None
         column = "unit"
         if not row["unit"]:
             raise ValueError("empty")
-    except (ValueError, InvalidOperation) as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"seen {row[column]!r}", field=column, hint="see the columns of a factor file"
         ) from error
@@ -135,6 +139,32 @@ def factor_from_row(row: Mapping[str, str]) -> Factor:
     )
 
 
+def row_of(factor: Factor) -> dict[str, str]:
+    """The CSV row of a factor: `factor_from_row` undoes it."""
+    return {
+        "id": factor.id,
+        "name": factor.name,
+        "category": factor.category,
+        "region": factor.region,
+        "valid_from": _day(factor.valid_from),
+        "valid_to": _day(None if factor.valid_to is None else factor.valid_to - NS_PER_S),
+        "value": str(factor.value),
+        "unit": factor.unit,
+        "gas_or_co2e": factor.gas,
+        "gwp_basis": factor.gwp_basis,
+        "uncertainty_pct": "" if factor.uncertainty_pct is None else str(factor.uncertainty_pct),
+        "source": factor.source,
+        "source_year": "" if factor.source_year is None else str(factor.source_year),
+        "notes": factor.notes,
+    }
+
+
+def _day(moment: int | None) -> str:
+    if moment is None:
+        return ""
+    return datetime.fromtimestamp(moment // NS_PER_S, UTC).date().isoformat()
+
+
 def read_rows(text: str, file: str = "") -> tuple[list[dict[str, str]], list[InputError]]:
     """Rows of a factor file and what is wrong with others, each error with its line."""
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
@@ -144,19 +174,23 @@ def read_rows(text: str, file: str = "") -> tuple[list[dict[str, str]], list[Inp
     rows: list[dict[str, str]] = []
     errors: list[InputError] = []
     seen: set[str] = set()
-    for raw in reader:
+    try:
+        found = [(reader.line_num, raw) for raw in reader]
+    except csv.Error as error:
+        return [], [InputError(f"is not CSV: {error}", file=file, line=reader.line_num)]
+    for line, raw in found:
         row = {name: (raw.get(name) or "").strip() for name in COLUMNS}
         try:
             factor = factor_from_row(row)
-            if None in raw or factor.id in seen:
-                what = "too many columns" if None in raw else f"the id {factor.id} stands twice"
-                raise InputError(what, field="id")
+            if None in raw or None in raw.values():
+                how = "many" if None in raw else "few"
+                raise InputError(f"too {how} columns", field="id", hint="quote a text with a comma")
+            if factor.id in seen:
+                raise InputError(f"the id {factor.id} stands twice", field="id")
         except InputError as error:
             message = f"row {row['id'] or '?'}: {error.args[0]}"
             errors.append(
-                InputError(
-                    message, file=file, line=reader.line_num, field=error.field, hint=error.hint
-                )
+                InputError(message, file=file, line=line, field=error.field, hint=error.hint)
             )
             continue
         seen.add(factor.id)

@@ -16,6 +16,7 @@ from mrv.errors import MeterprintError
 from mrv.fact import REGISTRY, Fact, FactHeader, production_chain
 from mrv.finding import Finding, Severity
 from mrv.measurement.calibration import Certificate, CertificateState, read_certificate
+from mrv.quantity import exact_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,6 @@ def _exchange(fact: Fact) -> Exchange:
         fact.header.valid_from or 0,
         registers("closing"),
         registers("opening"),
-        None if ratio is None else Fraction(str(ratio)),
+        None if ratio is None else exact_number(str(ratio)),
         str(body.get("serial", "")),
     )

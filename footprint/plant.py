@@ -116,7 +116,7 @@ class Material:
     id: str
     """Name of the material."""
     quantity: Fraction
-    """Amount per declared unit of the product."""
+    """Amount taken for one declared unit of output, process scrap included, > 0."""
     unit: str
     """Unit of the amount."""
     factor: FactorRequest | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from footprint.catalogue import FactorRequest
@@ -47,7 +48,7 @@ def _register(node: Node) -> Register:
     resolution = node.child("resolution").number(positive=True)
     maximum = node.child("max_per_hour").number("0")
     return Register(
-        id=node.child("id").text(),
+        id=node.child("id").identifier(),
         kind=node.child("kind").choice(("counter", "amount", "gauge"), "counter"),
         unit=_unit(node.child("unit")),
         resolution=resolution,
@@ -73,7 +74,7 @@ _INSTRUMENT = (
 
 def _instrument(node: Node) -> Instrument:
     node.members(_INSTRUMENT)
-    name = node.child("id").text()
+    name = node.child("id").identifier()
     source = node.child("source")
     if source.value is not None and not isinstance(source.value, dict):
         source.fault("an object is expected")
@@ -127,28 +128,39 @@ def _source(node: Node) -> EmissionSource:
     )
 
 
+def read_material(node: Node) -> Material:
+    """A row of a bill of materials; `quantity` is what ends in the product.
+
+    Of each amount taken, `scrap_percent` is lost, so taken = quantity / (1 − scrap).
+    """
+    node.members(("id", "quantity", "unit", "scrap_percent", "factor"))
+    scrap = node.child("scrap_percent")
+    lost = scrap.number("0") / 100
+    if not 0 <= lost < 1:
+        scrap.fault("0 or more and less than 100 is expected")
+        lost = Fraction(0)
+    return Material(
+        node.child("id").text(),
+        node.child("quantity").number(positive=True) / (1 - lost),
+        _unit(node.child("unit")),
+        _factor(node.child("factor")),
+    )
+
+
 def _product(node: Node) -> Product:
-    node.members(("id", "name", "unit", "mass_kg", "target", "materials"))
+    node.members(("id", "name", "unit", "mass_kg", "target", "materials", "bill"))
     name = node.child("id").text()
     target = node.child("target")
-    materials = []
-    for row in node.child("materials").items():
-        row.members(("id", "quantity", "unit", "factor"))
-        materials.append(
-            Material(
-                row.child("id").text(),
-                row.child("quantity").number(),
-                _unit(row.child("unit")),
-                _factor(row.child("factor")),
-            )
-        )
+    bill = node.child("bill")
+    if bill.value is not None:
+        bill.fault("the rows of the bill are expected here", "only plant.yaml names it")
     return Product(
         id=name,
         name=_local(node.child("name"), name),
         unit=_unit(node.child("unit")),
         mass_kg=node.child("mass_kg").number("0"),
         target=None if target.value is None else target.number(positive=True),
-        materials=tuple(materials),
+        materials=tuple(read_material(n) for n in node.child("materials").items()),
     )
 
 
@@ -218,7 +230,7 @@ def read_plant(tree: Any) -> tuple[PlantModel, list[InputError]]:
         policy=_policy(node.child("policy")),
         instruments=tuple(_instrument(n) for n in node.child("instruments").items()),
         lines=tuple(
-            Line(n.child("id").text(), _local(n.child("name"), n.child("id").text("")))
+            Line(n.child("id").identifier(), _local(n.child("name"), n.child("id").text("")))
             for n in node.child("lines").items()
         ),
         sources=tuple(_source(n) for n in node.child("sources").items()),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 from mrv.errors import InputError
+from mrv.quantity import exact_number
+
+_IDENTIFIER = re.compile(r"[\w-]{1,64}")
 
 
 class InputErrors(InputError):
@@ -68,6 +72,13 @@ class Node:
             return default or ""
         return str(self.value)
 
+    def identifier(self) -> str:
+        """A name that can stand in a channel, a topic and a chain: no space, dot, /, + or #."""
+        text = self.text()
+        if text and not _IDENTIFIER.fullmatch(text):
+            self.fault("a name of letters, digits, - and _ is expected")
+        return text
+
     def choice(self, allowed: Sequence[str], default: str | None = None) -> str:
         """One of `allowed`."""
         text = self.text(default)
@@ -95,8 +106,8 @@ class Node:
         if self.value is None and default is not None:
             return Fraction(default)
         try:
-            value = Fraction(str(self.value).replace(" ", ""))
-        except (ValueError, ZeroDivisionError):
+            value = exact_number(str(self.value).replace(" ", ""))
+        except ValueError:
             self.fault("a number is expected", "write 0.01 or 400/5")
             return Fraction(default or 1)
         if positive and value <= 0:

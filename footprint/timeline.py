@@ -7,12 +7,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.interval import floor_ms
+from mrv.quantity import exact_number
 
 OPEN = 2**63
 """Later than any moment: where an open batch ends for now."""
@@ -195,8 +195,8 @@ def millionths(value: object) -> int:
     Raises MeterprintError where it is not a number ≥ 0.
     """
     try:
-        number = Fraction(str(value))
-    except (ValueError, ZeroDivisionError) as error:
+        number = exact_number(str(value).strip())
+    except ValueError as error:
         raise MeterprintError(f"a quantity is a decimal number, seen {value!r}") from error
     if number < 0:
         raise MeterprintError(f"a quantity is not negative, seen {value!r}")

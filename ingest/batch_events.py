@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from typing import Any
 
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
 from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact, production_chain
+from mrv.quantity import exact_number
 
 FIELDS = ("id", "line", "batch", "product", "event", "good", "scrap", "t", "supersedes")
 """Fields of a batch event."""
@@ -46,8 +46,8 @@ class BatchEvent:
 def _decimal(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name, "0")
     try:
-        number = Fraction(str(value))
-    except (ValueError, ZeroDivisionError) as error:
+        number = exact_number(str(value).strip())
+    except ValueError as error:
         raise InputError(f"a decimal number is expected, seen {value!r}", field=name) from error
     if number < 0:
         raise InputError(f"not negative, seen {value!r}", field=name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from meterprint.output import JsonOption, emit, say_error
+from mrv.errors import InputError
 
 
 def check(
@@ -21,32 +22,33 @@ def check(
         emit(
             {
                 "ok": plant is not None,
-                "errors": [
-                    {
-                        "file": e.file,
-                        "line": e.line,
-                        "field": e.field,
-                        "seen": str(e.args[0]),
-                        "hint": e.hint,
-                    }
-                    for e in faults
-                ],
+                "errors": [_row(e) for e in faults],
+                "warnings": [_row(e) for e in (plant.warnings if plant else ())],
             }
         )
     elif plant is not None:
         model = plant.plant
-        unmapped = [s.id for s in model.sources if s.factor is None and s.outside is None]
         typer.echo(
             f"{model.site}: {len(model.lines)} lines, {len(model.instruments)} instruments, "
             f"{len(model.sources)} emission sources, {len(model.products)} products"
         )
-        if unmapped:
-            typer.echo(f"without a factor, so footprints are incomplete: {', '.join(unmapped)}")
+        for warning in plant.warnings:
+            typer.echo(f"warning: {warning}")
     else:
         for fault in faults:
             say_error(fault)
     if plant is None:
         raise typer.Exit(2)
+
+
+def _row(error: InputError) -> dict[str, str | int]:
+    return {
+        "file": error.file,
+        "line": error.line,
+        "field": error.field,
+        "seen": str(error.args[0]),
+        "hint": error.hint,
+    }
 
 
 def register(app: typer.Typer) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from device_profiles.loading import load_profile, profile_ids
 from device_profiles.yaml_tree import YamlTree, read_yaml
-from footprint.factor import read_rows
-from footprint.plant import PlantModel
+from footprint.bill import read_bill
+from footprint.catalogue import Catalogue, FactorError, FactorRequest
+from footprint.combustion import combustion_factor
+from footprint.factor import Factor, factor_from_row, read_rows, row_of
+from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import read_plant
-from footprint.reader import InputErrors
-from mrv.errors import InputError
+from footprint.reader import InputErrors, Node
+from mrv.errors import InputError, MeterprintError
+from mrv.measurement.calibration import read_certificate
+
+FILE_ONLY = ("factors", "derived_factors", "certificates")
+"""Members of the file that become facts of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,8 @@ class PlantFile:
     """(name, rows) of the factor files it names."""
     certificates: tuple[dict[str, Any], ...]
     """Certificates stated in it."""
+    warnings: tuple[InputError, ...] = ()
+    """What will make footprints incomplete or weaker, each with its line."""
 
 
 def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
@@ -36,37 +49,22 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
         source = read_yaml(path)
     except InputError as error:
         return None, [error]
-    plant, faults = read_plant(source.tree)
-    located = [source.locate(fault) for fault in faults]
-    factors, factor_faults = _factor_files(path, source)
-    located += factor_faults
+    if not isinstance(source.tree, dict):
+        return None, [InputError("a plant is expected", file=str(path), line=1)]
+    faults: list[InputError] = []
+    elsewhere = _bills(path, source.tree, faults)
+    factors = _factor_files(path, source.tree, faults, elsewhere)
+    members = {k: v for k, v in source.tree.items() if k not in FILE_ONLY}
+    plant, found = read_plant(members)
+    faults += found
+    _certificates(source.tree, plant, faults)
+    _places(plant, faults)
+    located = [source.locate(fault) for fault in faults] + elsewhere
     if located:
-        return None, located
-    tree = {k: v for k, v in source.tree.items() if k not in ("factors", "certificates")}
-    certificates = source.tree.get("certificates") or []
-    return PlantFile(path, plant, tree, tuple(factors), tuple(certificates)), []
-
-
-def _factor_files(
-    path: Path, source: YamlTree
-) -> tuple[list[tuple[str, tuple[dict[str, str], ...]]], list[InputError]]:
-    tree = source.tree if isinstance(source.tree, dict) else {}
-    names = tree.get("factors") or []
-    if isinstance(names, str):
-        names = [names]
-    found, faults = [], []
-    for place, name in enumerate(names):
-        field = f"factors[{place}]"
-        file = path.parent / str(name)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(source.locate(InputError(f"{name} cannot be read: {error}", field=field)))
-            continue
-        rows, errors = read_rows(text, str(file))
-        faults += errors
-        found.append((str(name), tuple(rows)))
-    return found, faults
+        return None, sorted(located, key=lambda e: (e.file != str(path), e.file, e.line))
+    certificates = tuple(source.tree.get("certificates") or ())
+    warnings = _warnings(plant, factors, source)
+    return PlantFile(path, plant, members, tuple(factors), certificates, warnings), []
 
 
 def load_plant(path: Path) -> PlantFile:
@@ -75,3 +73,194 @@ def load_plant(path: Path) -> PlantFile:
     if plant is None:
         raise InputErrors(faults)
     return plant
+
+
+def _text_beside(
+    path: Path, name: object, field: str, faults: list[InputError]
+) -> tuple[Path, str] | None:
+    file = path.parent / str(name)
+    try:
+        return file, file.read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"{name} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8 text"
+    hint = "files are named relative to the plant file"
+    faults.append(InputError(message, field=field, hint=hint))
+    return None
+
+
+def _bills(path: Path, tree: dict[str, Any], faults: list[InputError]) -> list[InputError]:
+    """Put the rows of each product's bill in its place; faults inside the bills."""
+    inside: list[InputError] = []
+    products = tree.get("products")
+    for place, product in enumerate(products if isinstance(products, list) else []):
+        if not isinstance(product, dict) or product.get("bill") is None:
+            continue
+        found = _text_beside(path, product.pop("bill"), f"products[{place}].bill", faults)
+        if found is None:
+            continue
+        rows, errors = read_bill(found[1], str(found[0]))
+        inside += errors
+        if not errors:
+            product["materials"] = [*(product.get("materials") or []), *rows]
+    return inside
+
+
+def _factor_files(
+    path: Path, tree: dict[str, Any], faults: list[InputError], inside: list[InputError]
+) -> list[tuple[str, tuple[dict[str, str], ...]]]:
+    found = []
+    for place, name in enumerate(Node(tree, "", faults).child("factors").texts()):
+        text = _text_beside(path, name, f"factors[{place}]", faults)
+        if text is None:
+            continue
+        rows, errors = read_rows(text[1], str(text[0]))
+        inside += errors
+        found.append((name, tuple(rows)))
+    known = {row["id"]: row for _, rows in found for row in rows}
+    derived = _derived(Node(tree, "", faults).child("derived_factors").items(), known)
+    return [*found, ("derived_factors", derived)] if derived else found
+
+
+def _derived(nodes: Sequence[Node], known: dict[str, dict[str, str]]) -> tuple[dict[str, str], ...]:
+    rows = []
+    for node in nodes:
+        if not node.members(("id", "ncv", "carbon", "oxidation")):
+            continue
+        inputs: list[Factor] = []
+        for name in ("ncv", "carbon", "oxidation"):
+            row = known.get(node.child(name).text())
+            if row is None:
+                node.child(name).fault(
+                    "the id of a factor is expected", "name a row of the files under factors"
+                )
+            else:
+                inputs.append(factor_from_row(row))
+        if len(inputs) != 3:
+            continue
+        try:
+            factor = combustion_factor(node.child("id").text(), *inputs)
+        except MeterprintError as error:
+            node.faults.append(InputError(str(error), field=node.path, hint=error.hint))
+            continue
+        if factor.id in known:
+            node.child("id").fault("an id no other factor has is expected")
+        rows.append(row_of(factor))
+    return tuple(rows)
+
+
+def day_moment(text: object, field: str = "valid_from") -> int | None:
+    """Ns UTC of a day (its start in UTC) or of a moment with its zone; None for None."""
+    from ingest.batch_events import moment
+
+    if text is None:
+        return None
+    day = str(text)
+    return moment(day if "T" in day else f"{day}T00:00:00+00:00", field)
+
+
+def _certificates(tree: dict[str, Any], plant: PlantModel, faults: list[InputError]) -> None:
+    instruments = {instrument.id for instrument in plant.instruments}
+    for node in Node(tree, "", faults).child("certificates").items():
+        if not isinstance(node.value, dict):
+            node.fault("a certificate is expected")
+            continue
+        number = node.child("id").text()
+        if node.child("instrument").text() not in instruments:
+            node.child("instrument").fault("an instrument of this plant is expected")
+        try:
+            read_certificate(number, node.value, 0, None)
+        except InputError as error:
+            field = f"{node.path}.{error.field}"
+            faults.append(InputError(str(error.args[0]), field=field, hint=error.hint))
+        for name in ("valid_from", "valid_to"):
+            value = node.child(name)
+            try:
+                day_moment(value.value, value.path)
+            except InputError:
+                value.fault("a day is expected", "write 2026-01-31")
+
+
+def _places(plant: PlantModel, faults: list[InputError]) -> None:
+    """Time zone and device profiles must be ones this program knows."""
+    try:
+        ZoneInfo(plant.time_zone)
+    except (ValueError, OSError, LookupError):
+        faults.append(
+            InputError(
+                f"an IANA time zone is expected, seen {plant.time_zone!r}",
+                field="time_zone",
+                hint="write Asia/Shanghai",
+            )
+        )
+    known = set(profile_ids())
+    for place, instrument in enumerate(plant.instruments):
+        if not instrument.profile:
+            continue
+        field = f"instruments[{place}].profile"
+        if instrument.profile not in known:
+            faults.append(
+                InputError(
+                    f"no device profile is called {instrument.profile!r}",
+                    field=field,
+                    hint="see `meterprint device list`",
+                )
+            )
+            continue
+        registers = {register.name for register in load_profile(instrument.profile).registers}
+        for i, register in enumerate(instrument.registers):
+            if register.id not in registers:
+                faults.append(
+                    InputError(
+                        f"{instrument.profile} has no register {register.id!r}",
+                        field=f"instruments[{place}].registers[{i}].id",
+                        hint=f"see `meterprint device show {instrument.profile}`",
+                    )
+                )
+
+
+def _warnings(
+    plant: PlantModel,
+    factors: Sequence[tuple[str, Sequence[dict[str, str]]]],
+    source: YamlTree,
+) -> tuple[InputError, ...]:
+    rows = [factor_from_row(row) for _, found in factors for row in found]
+    catalogue = Catalogue(rows, default_uncertainty(plant.policy))
+    now = time.time_ns()
+    asked: list[tuple[str, str, FactorRequest | None]] = [
+        (f"sources[{i}]", s.id, s.factor) for i, s in enumerate(plant.sources) if s.outside is None
+    ]
+    warnings = [
+        InputError(f"{s.id} has no meter: its footprint stays incomplete", field=f"sources[{i}]")
+        for i, s in enumerate(plant.sources)
+        if s.outside is None and not s.instrument
+    ]
+    for i, product in enumerate(plant.products):
+        if product.materials and plant.boundary == "gate_to_gate":
+            warnings.append(
+                InputError(
+                    f"gate_to_gate leaves the materials of {product.id} out",
+                    field=f"products[{i}]",
+                    hint="say cradle_to_gate to count them",
+                )
+            )
+        elif plant.boundary == "cradle_to_gate":
+            asked += [
+                (f"products[{i}]", material.id, material.factor) for material in product.materials
+            ]
+    for field, name, request in asked:
+        if request is None:
+            message = f"{name} has no factor: its footprint stays incomplete"
+            warnings.append(InputError(message, field=field, hint="add factor"))
+            continue
+        try:
+            choice = catalogue.choose(request, now)
+        except FactorError as error:
+            message = f"{name}: {error} in the files named here"
+            warnings.append(InputError(message, field=f"{field}.factor", hint=error.hint))
+            continue
+        if choice.overdue:
+            message = f"{name}: {choice.factor.id} ceased more than two years ago"
+            warnings.append(InputError(message, field=f"{field}.factor"))
+    return tuple(source.locate(warning) for warning in warnings)

@@ -13,7 +13,7 @@ from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
 from ingest.keyring import Keyring
 from ingest.quarantine import Quarantine
-from meterprint.plant_file import PlantFile
+from meterprint.plant_file import PlantFile, day_moment
 from mrv.errors import InputError
 from mrv.fact import REGISTRY, Fact
 from mrv.measurement.activity import PYTHON, Kernels
@@ -103,8 +103,8 @@ class Site:
                 "certificate_recorded",
                 number,
                 body,
-                _day(start),
-                _day(end),
+                day_moment(start),
+                day_moment(end),
             )
             if approved is not None:
                 state("certificate_approved", number, {"by": str(approved)}, None, None)
@@ -121,15 +121,6 @@ class Site:
         """Close all files."""
         self.quarantine.close()
         self.journal.close()
-
-
-def _day(text: object) -> int | None:
-    from ingest.batch_events import moment
-
-    if text is None:
-        return None
-    day = str(text)
-    return moment(day if "T" in day else f"{day}T00:00:00+00:00", "valid_from")
 
 
 def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from mrv.errors import WireError
+from mrv.quantity import exact_number
 from mrv.strict_json import Record, dumps, loads
 
 TABLE_VERSION = 1
@@ -116,8 +117,8 @@ def render_table(table: ChannelTable) -> bytes:
 def _rational(record: Record, name: str) -> Fraction:
     text = record.text(name, limit=64)
     try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
+        value = exact_number(text)
+    except ValueError as error:
         raise record.fault(name, "a rational number such as 1/100") from error
     if value <= 0:
         raise record.fault(name, "a positive rational number")

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 from mrv.errors import MeterprintError
+
+_NUMBER = re.compile(
+    r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,2})?(/\d{1,60})?", re.ASCII
+)
+
+
+def exact_number(text: str) -> Fraction:
+    """The number in `text`: 0.01, 1e3 or 400/5. Raises ValueError.
+
+    Length and exponent are bounded, so that a short text cannot stand for a giant number.
+    """
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"no exact number: {text[:40]!r}")
+    head, _, divisor = text.partition("/")
+    if divisor and int(divisor) == 0:
+        raise ValueError("division by zero")
+    return Fraction(head) / int(divisor or 1)
 
 
 class UnitError(MeterprintError):

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from mrv.errors import InputError, MeterprintError
 from mrv.measurement.uncertainty import Components, rectangular
+from mrv.quantity import exact_number
 
 MILLION = 10**6
 """ppm in one."""
@@ -153,8 +154,8 @@ def amount_components(
 def _number(body: Mapping[str, object], name: str, default: str | None = None) -> Fraction:
     value = body.get(name, default)
     try:
-        return Fraction(str(value))
-    except (ValueError, ZeroDivisionError) as error:
+        return exact_number(str(value))
+    except ValueError as error:
         raise InputError(f"a number is expected, seen {value!r}", field=name) from error
 
 
