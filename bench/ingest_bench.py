@@ -25,7 +25,8 @@ from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from footprint.intake import MemoryReadings
 from ingest.broker import Mosquitto
-from ingest.journal import Draft, EntryKind, Journal
+from ingest.entry import Draft, EntryKind
+from ingest.journal import Journal
 from ingest.keyring import Keyring
 from ingest.quarantine import Quarantine
 from ingest.receiver import Receiver

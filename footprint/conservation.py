@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from footprint.engine import Engine, Metered
+from footprint.engine import Engine
 from footprint.exact import decimal_text
+from footprint.metered import Metered
 from footprint.metering import Activity
 from footprint.plant import PlantModel
 from footprint.timeline import TileKind

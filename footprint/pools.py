@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from footprint.allocation import largest_remainder, spread
-from footprint.metering import Activity, Meter, Stretch
+from footprint.metering import Activity, Meter
 from footprint.plant import PlantModel
+from footprint.stretch import Stretch
 from footprint.timeline import Batch, TileKind, Timeline
 from mrv.measurement.activity import WindowSum
 

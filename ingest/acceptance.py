@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingest.journal import Draft, EntryKind
+from ingest.entry import Draft, EntryKind
 from mrv.channel import parse_table
 from mrv.envelope import MAX_BYTES, parse
 from mrv.errors import MeterprintError

@@ -16,8 +16,9 @@ from footprint.bundle import (
     table_file,
 )
 from footprint.engine import Engine
+from ingest.entry import Entry
 from ingest.facts import read_fact
-from ingest.journal import Entry, Journal
+from ingest.journal import Journal
 from ingest.keyring import Keyring
 from mrv.errors import InputError
 from mrv.fact import REGISTRY, production_chain

@@ -14,8 +14,9 @@ from footprint.conservation import Conservation, books
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
+from ingest.entry import Entry, EntryKind
 from ingest.facts import read_fact
-from ingest.journal import Entry, EntryKind, Journal
+from ingest.journal import Journal
 from mrv.channel import parse_table
 from mrv.envelope import Envelope, column_times, parse
 from mrv.errors import MeterprintError

@@ -8,7 +8,8 @@ import os
 import threading
 from typing import Any
 
-from ingest.journal import Draft, EntryKind, Journal
+from ingest.entry import Draft, EntryKind
+from ingest.journal import Journal
 from ingest.keyring import Keyring
 from mrv.errors import MeterprintError
 from mrv.fact import (

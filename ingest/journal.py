@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from mrv.envelope import Envelope
+from ingest.entry import Draft, Entry, EntryKind
+from ingest.runs import Run, extend
 from mrv.errors import MeterprintError
-from mrv.fact import FactHeader
 from mrv.reporting.completeness import chain_link
 from mrv.verification.checkpoint import (
     ChainHead,
@@ -54,54 +52,6 @@ SCHEMA_VERSION = 1
 """Version of the tables; another one is refused with a hint."""
 
 
-class EntryKind(IntEnum):
-    """Type byte of a journal entry."""
-
-    ENVELOPE = 1
-    FACT = 2
-    TABLE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An entry on its way in."""
-
-    kind: EntryKind
-    """What it is."""
-    note: bytes
-    """The signed note, byte for byte as it came."""
-    identity: str
-    """SHA-256 of its signed text, hex."""
-    envelope: Envelope | None = None
-    """Parsed, where it is an envelope whose header can be read."""
-    header: FactHeader | None = None
-    """Parsed, where it is a fact."""
-    body: bytes | None = None
-    """Body of a fact."""
-    body_salt: bytes | None = None
-    """Salt of the body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry of the journal."""
-
-    index: int
-    """Its number."""
-    kind: EntryKind
-    """What it is."""
-    salt: bytes
-    """Salt of its leaf."""
-    note: bytes
-    """The signed note."""
-    identity: str
-    """Identity, hex."""
-    body: bytes | None
-    """Body of a fact."""
-    body_salt: bytes | None
-    """Salt of the body."""
-
-
 class JournalError(MeterprintError):
     """The journal cannot be opened or written."""
 
@@ -125,7 +75,7 @@ class Journal:
             raise JournalError(f"cannot open {path}: {error}") from error
         self._check_site()
         self._frontier = self._load_frontier()
-        self._runs: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
+        self._runs: dict[tuple[str, str, str], list[Run]] = {}
 
     def _check_site(self) -> None:
         for name, value in (("site", self.site), ("schema", SCHEMA_VERSION)):
@@ -240,7 +190,7 @@ class Journal:
             link = chain_link(draft.envelope, draft.identity)
             runs = self._runs.get((link.agent, link.stream, link.epoch))
             if runs is not None:
-                _extend(runs, link.seq, draft.identity)
+                extend(runs, link.seq, draft.identity)
             self._db.execute(
                 "INSERT INTO envelope VALUES(?,?,?,?,?,?,?,?)",
                 (
@@ -329,7 +279,7 @@ class Journal:
             ).fetchall()
         return [(int(seq), bytes(identity).hex()) for seq, identity in rows]
 
-    def runs(self, agent: str, stream: str, epoch: str) -> tuple[tuple[int, int, str], ...]:
+    def runs(self, agent: str, stream: str, epoch: str) -> tuple[Run, ...]:
         """Unbroken runs of an epoch: (first seq, last seq, identity of the last)."""
         place = (agent, stream, epoch)
         with self._lock:
@@ -337,7 +287,7 @@ class Journal:
             if known is None:
                 known = self._runs[place] = []
                 for seq, name in self.held(*place):
-                    _extend(known, seq, name)
+                    extend(known, seq, name)
             return tuple((first, last, name) for first, last, name in known)
 
     def tree(self) -> Tree:
@@ -383,30 +333,3 @@ class Journal:
         """Close the file; the journal cannot be used afterwards."""
         with self._lock:
             self._db.close()
-
-
-def _extend(runs: list[tuple[int, int, str]], seq: int, identity: str) -> None:
-    """Add a number to sorted runs; a twin of a number that is held changes nothing."""
-    if runs and runs[-1][1] + 1 == seq:
-        runs[-1] = (runs[-1][0], seq, identity)
-        return
-    place = 0
-    while place < len(runs) and runs[place][1] < seq - 1:
-        place += 1
-    if place == len(runs) or seq < runs[place][0] - 1:
-        runs.insert(place, (seq, seq, identity))
-        return
-    first, last, name = runs[place]
-    if first <= seq <= last:
-        return
-    if seq == last + 1:
-        last, name = seq, identity
-    else:
-        first = seq
-    runs[place] = (first, last, name)
-    if place + 1 < len(runs) and runs[place + 1][0] == last + 1:
-        runs[place] = (first, runs[place + 1][1], runs[place + 1][2])
-        del runs[place + 1]
-    elif place and runs[place - 1][1] + 1 == first:
-        runs[place - 1] = (runs[place - 1][0], last, name)
-        del runs[place]

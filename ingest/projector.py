@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from ingest.journal import EntryKind, Journal
+from ingest.entry import EntryKind
+from ingest.journal import Journal
 from ingest.series import SeriesStore, chunks_of
 from mrv.envelope import parse
 from mrv.errors import MeterprintError, WireError

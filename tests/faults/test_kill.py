@@ -14,7 +14,7 @@ import pytest
 
 from footprint.plant_reading import read_plant
 from ingest.broker import Mosquitto, find_mosquitto
-from ingest.journal import EntryKind
+from ingest.entry import EntryKind
 from ingest.keyring import load_or_make_key
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site

@@ -15,7 +15,7 @@ from edge_agent.replay import read_replay
 from edge_agent.source import RawReading
 from footprint.plant_reading import read_plant
 from ingest.broker import free_port
-from ingest.journal import Draft, EntryKind
+from ingest.entry import Draft, EntryKind
 from ingest.subscriber import Subscriber
 from meterprint.plant_file import PlantFile, check_plant
 from meterprint.site import open_site

@@ -12,7 +12,7 @@ import pytest
 
 from footprint.verify import verify
 from ingest.bundler import make_bundle
-from ingest.journal import EntryKind
+from ingest.entry import EntryKind
 from meterprint.replay import load_example, replay
 from meterprint.site import open_site
 from mrv.verification.container import read, write

@@ -1,0 +1,260 @@
+"""One computation of one batch: its sources, their shares of pools, its state."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from footprint.activity_uncertainty import activity_components
+from footprint.batch import BatchResult, BatchState, Part, SourceResult
+from footprint.metered import Metered
+from footprint.metering import MILLIONTHS, Activity
+from footprint.plant import EmissionSource, PlantModel, Product
+from footprint.pools import PoolGroup, line_pool, share
+from footprint.pricing import Pricing
+from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from mrv.finding import Finding, Severity
+from mrv.interval import NS_PER_MS
+from mrv.measurement.activity import findings_of
+from mrv.measurement.calibration import CertificateState
+from mrv.measurement.uncertainty import Components
+from mrv.strict_json import canonical
+
+if TYPE_CHECKING:
+    from footprint.engine import Engine
+
+
+class BatchRun:
+    """One computation of one batch."""
+
+    def __init__(self, engine: Engine, plant: PlantModel, timeline: Timeline, batch: Batch) -> None:
+        self.engine = engine
+        self.plant = plant
+        self.timeline = timeline
+        self.batch = batch
+        self.waits: set[str] = set()
+        self.incomplete: set[str] = set()
+        self.findings: list[Finding] = []
+        self.estimated = False
+        self.unchained = False
+        moment = batch.start if batch.end is None else batch.end - 1
+        self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start)
+
+    def result(self) -> BatchResult:
+        """The figure with all its parts, as known now."""
+        product = self.plant.product(self.batch.product)
+        if product is None:
+            self.incomplete.add(f"unknown_product:{self.batch.product}")
+        if self.batch.end is None:
+            self.waits.add("batch_end")
+        rows = [row for source in self.plant.sources if (row := self._source(source)) is not None]
+        if self.plant.boundary == "cradle_to_gate" and product is not None:
+            rows += self._materials(product)
+        state = BatchState.PROVISIONAL
+        if not self.waits:
+            state = BatchState.FINAL
+            if self.unchained:
+                state = BatchState.CLOSED
+            if self.estimated:
+                state = BatchState.FINAL_ESTIMATED
+        if self.batch.end is not None and self.batch.good == 0:
+            self._find("no_good_output", self.batch.id)
+        return BatchResult(
+            batch=self.batch,
+            unit=product.unit if product else "piece",
+            boundary=self.plant.boundary,
+            state=state,
+            waits=tuple(sorted(self.waits)),
+            incomplete=tuple(sorted(self.incomplete | self.pricing.incomplete)),
+            sources=tuple(sorted(rows, key=lambda row: row.source)),
+            findings=tuple(sorted({*self.findings, *self.pricing.findings})),
+            policy=policy_hash(self.plant),
+        )
+
+    def _find(
+        self, rule: str, subject: str, severity: Severity = Severity.WARNING, **numbers: str
+    ) -> None:
+        pairs = tuple(sorted(numbers.items()))
+        self.findings.append(Finding(rule, subject, self.batch.start, severity, pairs))
+
+    def _source(self, source: EmissionSource) -> SourceResult | None:
+        if self.batch.line not in source.lines or source.outside is not None:
+            return None
+        metered = self.engine.metered(self.plant, source)
+        if metered is None or metered.tier is None:
+            self.incomplete.add(f"{'not_metered' if metered is None else 'no_channel'}:{source.id}")
+            return None
+        end = self._end_of(metered)
+        parts = self._parts(metered, end)
+        self._close(metered, end)
+        activity = Activity()
+        for part in parts.values():
+            activity += part
+        subject = f"{metered.instrument.id}/{metered.register.id}"
+        self.findings += findings_of(activity.total, subject, self.batch.start)
+        scale = metered.register.resolution
+        corrected = activity.corrected_value(scale)
+        components = activity_components(
+            metered, self.batch, parts, self.plant.policy, self.engine.readings
+        )
+        choice = self.pricing.factor(source.id, source.factor)
+        burden, burden_components = self.pricing.burden(
+            corrected, metered.register.unit, components, choice, source.id
+        )
+        paper, state = self.engine.knowledge.certificate_at(
+            metered.instrument.id, (self.batch.end or end) - 1
+        )
+        if state not in (CertificateState.VALID, CertificateState.MISSING):
+            self._find(f"certificate_{state.value}", metered.instrument.id)
+        return SourceResult(
+            source=source.id,
+            instrument=metered.instrument.id,
+            register=metered.register.id,
+            unit=metered.register.unit,
+            metered=activity.metered_value(scale),
+            corrected=corrected,
+            parts=tuple((p, a.corrected_value(scale)) for p, a in parts.items() if a.parts),
+            factor=choice.factor.id if choice else "",
+            factor_value=choice.factor.value if choice else Fraction(0),
+            factor_unit=choice.factor.unit if choice else "",
+            factor_reason=choice.reason if choice else "",
+            factor_default_u=choice.uncertainty_default if choice else False,
+            burden=burden,
+            components=burden_components,
+            activity_components=components,
+            tier=metered.tier.value,
+            certificate=paper.id if paper else "",
+            certificate_state=state.value,
+        )
+
+    def _end_of(self, metered: Metered) -> int:
+        """End of the batch, or for now the last reading on a whole millisecond."""
+        if self.batch.end is not None:
+            return self.batch.end
+        span = metered.meter.span()
+        last = span[1] if span else self.batch.start
+        return max((last // NS_PER_MS + 1) * NS_PER_MS, self.batch.start + NS_PER_MS)
+
+    def _parts(self, metered: Metered, end: int) -> dict[Part, Activity]:
+        meter, batch = metered.meter, self.batch
+        parts = {Part.TAGGED: meter.tagged(batch.id)}
+        plan = self.engine.plan(metered.source.lines, self.plant)
+        groups = plan.groups_of(batch, batch.end) if batch.end is not None else []
+        if metered.source.shared:
+            parts[Part.SHARED] = self._shares(
+                groups, lambda group: meter.windows([group.start, group.end])[0]
+            )
+            return parts
+        changeover = self.plant.policy.changeover
+        tiles = self.timeline.tiles(batch.start, end, changeover)
+        cuts = [tile.start for tile in tiles] + [end]
+        direct = Activity()
+        for tile, activity in zip(tiles, meter.windows(cuts), strict=True):
+            if tile.kind is TileKind.BATCH:
+                direct += activity
+        parts[Part.DIRECT] = direct
+        if batch.end is None:
+            return parts
+        before = self.timeline.before(batch.start)
+        if before is not None and before.end is not None and before.end < batch.start:
+            for tile in self.timeline.tiles(before.end, batch.start, changeover):
+                if tile.kind is TileKind.CHANGEOVER:
+                    moved = meter.windows([tile.start, tile.end])[0]
+                    parts[Part.CHANGEOVER] = parts.get(Part.CHANGEOVER, Activity()) + moved
+        pools = {
+            group: line_pool(meter, self.timeline, group.start, group.end, changeover)
+            for group in groups
+            if not group.pending
+        }
+        parts[Part.IDLE] = self._shares(groups, lambda group: pools[group][TileKind.IDLE])
+        parts[Part.UNATTRIBUTED] = self._shares(
+            groups, lambda group: pools[group][TileKind.UNATTRIBUTED]
+        )
+        return parts
+
+    def _shares(
+        self,
+        groups: Sequence[PoolGroup],
+        pool: Callable[[PoolGroup], Activity],
+    ) -> Activity:
+        shares = Activity()
+        for group in groups:
+            if group.pending:
+                self.waits.add(f"pool:{group.end}")
+                continue
+            shares += share(pool(group), group.keys, self.batch.id)
+        return shares
+
+    def _close(self, metered: Metered, end: int) -> None:
+        if metered.tier is not None and not metered.tier.has_chain:
+            self.unchained = True
+            return
+        if self.batch.end is None:
+            return
+        plan = self.engine.plan(metered.source.lines, self.plant)
+        groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
+        start = min([self.batch.start, *(g.start for g in groups)])
+        last = max([end, *(g.end for g in groups)])
+        if not metered.source.shared:
+            last = max(last, self._settled_after(last))
+        outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)
+        if outcome.estimated:
+            self.estimated = True
+            self._find("estimated_closure", metered.instrument.id, reason=outcome.reason)
+        elif outcome.reason:
+            self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
+
+    def _settled_after(self, moment: int) -> int:
+        """When it is known whose the time up to `moment` is, ns.
+
+        Time after the last batch is idle only once no batch of another product has followed
+        within the changeover time.
+        """
+        before = self.timeline.before(moment)
+        if before is None or before.end is None or before.end >= moment:
+            return moment
+        followed = any(b.start >= before.end for b in self.timeline.overlapping(before.end, OPEN))
+        return moment if followed else before.end + self.plant.policy.changeover
+
+    def _materials(self, product: Product) -> list[SourceResult]:
+        """What the bill says was taken: rejected units took their materials as well."""
+        rows = []
+        made = Fraction(self.batch.good + self.batch.scrap, MILLIONTHS)
+        for material in product.materials:
+            amount = material.quantity * made
+            choice = self.pricing.factor(material.id, material.factor)
+            burden, components = self.pricing.burden(
+                amount, material.unit, Components(), choice, material.id
+            )
+            rows.append(
+                SourceResult(
+                    source=f"material:{material.id}",
+                    instrument="",
+                    register="",
+                    unit=material.unit,
+                    metered=amount,
+                    corrected=amount,
+                    parts=((Part.DIRECT, amount),),
+                    factor=choice.factor.id if choice else "",
+                    factor_value=choice.factor.value if choice else Fraction(0),
+                    factor_unit=choice.factor.unit if choice else "",
+                    factor_reason=choice.reason if choice else "",
+                    factor_default_u=choice.uncertainty_default if choice else False,
+                    burden=burden,
+                    components=components,
+                    activity_components=Components(),
+                    tier="",
+                    certificate="",
+                    certificate_state="",
+                )
+            )
+        return rows
+
+
+def policy_hash(plant: PlantModel) -> str:
+    """SHA-256 of the policy in force, hex."""
+    policy = {k: str(v) for k, v in asdict(plant.policy).items()}
+    return hashlib.sha256(canonical(policy)).hexdigest()

@@ -1,0 +1,30 @@
+"""A source of the boundary with the meter that measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from footprint.metering import Meter
+from footprint.plant import EmissionSource, Instrument, Register
+from mrv.channel import AssuranceTier
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """A source with the meter that measures it."""
+
+    source: EmissionSource
+    """The source."""
+    instrument: Instrument
+    """The instrument."""
+    register: Register
+    """The register."""
+    meter: Meter
+    """Its activity over time."""
+    tier: AssuranceTier | None
+    """Tier of the channel, None = nobody delivers it."""
+
+    @property
+    def channel(self) -> str:
+        """`<instrument>.<register>`."""
+        return f"{self.instrument.id}.{self.register.id}"

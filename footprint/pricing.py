@@ -1,0 +1,79 @@
+"""What an amount weighs in kgCO2e: the factor chosen for it, its burden, and what is odd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from footprint.catalogue import Catalogue, Choice, FactorError, FactorRequest
+from mrv.errors import MeterprintError
+from mrv.finding import Finding, Severity
+from mrv.measurement.uncertainty import Components
+from mrv.quantity import Quantity
+
+
+@dataclass(slots=True)
+class Pricing:
+    """Choices of factors at one moment, with what was found on the way."""
+
+    catalogue: Catalogue
+    """Factors in force."""
+    moment: int
+    """Moment at which the factors are asked for, ns UTC."""
+    at: int
+    """Moment the findings are dated to, ns UTC."""
+    findings: list[Finding] = field(default_factory=list)
+    """What is odd about the choices."""
+    incomplete: set[str] = field(default_factory=set)
+    """What leaves the footprint incomplete."""
+
+    def _find(self, rule: str, subject: str, severity: Severity, **numbers: str) -> None:
+        pairs = tuple(sorted(numbers.items()))
+        self.findings.append(Finding(rule, subject, self.at, severity, pairs))
+
+    def factor(self, source: str, request: FactorRequest | None) -> Choice | None:
+        """The one factor for a source; None, and incomplete, where there is not exactly one."""
+        if request is None:
+            self.incomplete.add(f"no_factor:{source}")
+            return None
+        try:
+            choice = self.catalogue.choose(request, self.moment)
+        except FactorError as error:
+            self.incomplete.add(f"no_factor:{source}")
+            self._find("factor_not_chosen", source, Severity.ERROR, error=str(error)[:200])
+            return None
+        if choice.carried_forward:
+            self._find("factor_carried_forward", choice.factor.id, Severity.INFO)
+        if choice.overdue:
+            self._find("factor_overdue", choice.factor.id, Severity.WARNING)
+        if choice.factor.category == "electricity_co2":
+            self._find("factor_family", choice.factor.id, Severity.WARNING)
+        return choice
+
+    def burden(
+        self,
+        amount: Fraction,
+        unit: str,
+        components: Components,
+        choice: Choice | None,
+        source: str,
+    ) -> tuple[Fraction, Components]:
+        """kgCO2e of `amount` in `unit` and its components; 0, and incomplete, without a factor.
+
+        The factor's uncertainty is stated as expanded by k = 2 in percent, hence the 200.
+        """
+        if choice is None:
+            return Fraction(0), Components()
+        factor = choice.factor
+        try:
+            scale = Quantity(Fraction(1), unit).to(factor.denominator).value
+            kilograms = Quantity(factor.value, factor.numerator).to("kgCO2e").value
+        except MeterprintError as error:
+            self.incomplete.add(f"unit:{source}")
+            self._find("factor_unit", source, Severity.ERROR, error=str(error)[:200])
+            return Fraction(0), Components()
+        per_unit = scale * kilograms
+        burden = amount * per_unit
+        relative = float(choice.uncertainty_pct) / 200
+        own = Components({f"factor:{factor.id}": float(burden) * relative})
+        return burden, components.scaled(per_unit) + own

@@ -1,0 +1,57 @@
+"""An entry of the journal, on its way in and as it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from mrv.envelope import Envelope
+from mrv.fact import FactHeader
+
+
+class EntryKind(IntEnum):
+    """Type byte of a journal entry."""
+
+    ENVELOPE = 1
+    FACT = 2
+    TABLE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry on its way in."""
+
+    kind: EntryKind
+    """What it is."""
+    note: bytes
+    """The signed note, byte for byte as it came."""
+    identity: str
+    """SHA-256 of its signed text, hex."""
+    envelope: Envelope | None = None
+    """Parsed, where it is an envelope whose header can be read."""
+    header: FactHeader | None = None
+    """Parsed, where it is a fact."""
+    body: bytes | None = None
+    """Body of a fact."""
+    body_salt: bytes | None = None
+    """Salt of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the journal."""
+
+    index: int
+    """Its number."""
+    kind: EntryKind
+    """What it is."""
+    salt: bytes
+    """Salt of its leaf."""
+    note: bytes
+    """The signed note."""
+    identity: str
+    """Identity, hex."""
+    body: bytes | None
+    """Body of a fact."""
+    body_salt: bytes | None
+    """Salt of the body."""
