@@ -6,23 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from edge_agent.chain import StreamChain
+from edge_agent.clock import system_clock
+from edge_agent.gaps import GapWatch
 from edge_agent.outbox import TABLE_STREAM, Outbox, OutboxError, Outgoing
 from edge_agent.publisher import Publisher
 from edge_agent.source import RawReading
 from mrv.channel import ChannelKind, ChannelTable, render_table
-from mrv.envelope import MAX_READINGS, Clock, ClockState, Event
+from mrv.envelope import MAX_READINGS, Clock, Event
 from mrv.verification.note import SecretKey, identity, sign
-
-
-def system_clock() -> Clock:
-    """State of the machine's clock; synchronised where the kernel says so (adjtimex)."""
-    marker = Path("/run/systemd/timesync/synchronized")
-    if marker.exists():
-        return Clock(ClockState.SYNCHRONISED, 100, "ntp")
-    return Clock(ClockState.INFORMATIVE, 1000, "system")
 
 
 @dataclass(slots=True)
@@ -54,6 +47,9 @@ class Agent:
         self._now = now
         self._lock = threading.Lock()
         self._gauges = {c.name for c in table.channels if c.kind is ChannelKind.GAUGE}
+        self._gaps = GapWatch(
+            [c.name for c in table.channels if c.kind is ChannelKind.COUNTER and c.name in streams]
+        )
         self.dropped = 0
         self.refused = 0
         self.publisher: Publisher | None = None
@@ -76,6 +72,8 @@ class Agent:
         """Take readings in; True where a stream is full and wants flushing."""
         full = False
         with self._lock:
+            for channel, gap in self._gaps.watch(readings):
+                self._buffers[self._streams[channel]].events.append(gap)
             for reading in readings:
                 if self._uncommitted and reading.channel in self._gauges:
                     self.dropped += 1

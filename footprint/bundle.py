@@ -13,7 +13,7 @@ from typing import Any
 
 from footprint.batch import METHOD, BatchResult
 from footprint.engine import Engine
-from footprint.readings import ChannelSource, Readings
+from footprint.readings import ChannelSource, Readings, SignedGap
 from footprint.timeline import OPEN, Timeline
 from mrv.reporting.completeness import ChainLink, StreamChain
 from mrv.series import Series, SeriesKey
@@ -79,6 +79,15 @@ class ReadingsRecorder:
     def chain(self, agent: str, stream: str) -> StreamChain:
         """The stream's envelopes."""
         return self._readings.chain(agent, stream)
+
+    def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
+        """Gaps stated; those within the time read so far are remembered."""
+        gaps = self._readings.gaps(key)
+        low, high = self.spans.get(key, (0, 0))
+        for gap in gaps:
+            if gap.start <= high and gap.end >= low:
+                self._note(key, gap.start, gap.end)
+        return gaps
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class ClosureOutcome:
     """Answer to one question of completeness."""
 
     reason: str = ""
-    """"" = complete; else what is missing: not_passed, chain_gap, clock, late_start."""
+    """"" = complete; else what is missing: not_passed, chain_gap, clock, late_start, signed_gap."""
     estimated: bool = False
     """Whether a fact closed the chain, or it starts inside the batch, so that policy fills in."""
 
@@ -31,7 +31,8 @@ class Closures:
     def of(self, meter: Meter, batch_start: int, start: int, end: int) -> ClosureOutcome:
         """Whether the meter's stream is whole over [start, end) and passed `end`.
 
-        A counter also needs a good reading at or before the start and one at or after the end.
+        A counter also needs a good reading at or before the start and one at or after the end, or
+        a gap over the end that its agent signed: then what it counted there is not known yet.
         `batch_start` tells a chain that begins inside the batch from one that begins earlier.
         """
         key = meter.key
@@ -42,8 +43,15 @@ class Closures:
             before = self._good(key, start)
             after = self._good(key, end)
             if not after or after[-1] < end:
-                closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
-                return ClosureOutcome("not_passed", closed)
+                if self._knowledge.is_closed(key.agent, key.stream, start, end):
+                    return ClosureOutcome("not_passed", estimated=True)
+                if not self._gap_over(key, end):
+                    return ClosureOutcome("not_passed")
+                outcome, _ = self._readings.chain(key.agent, key.stream).walk(
+                    min([start, *before]), end
+                )
+                done = outcome in (Closure.CLOSED, Closure.LATE_START)
+                return ClosureOutcome("signed_gap" if done else outcome.value, estimated=done)
             first, last = min([start, *before]), after[-1]
         outcome, links = self._readings.chain(key.agent, key.stream).walk(first, last)
         if outcome is Closure.CLOSED:
@@ -53,6 +61,10 @@ class Closures:
             return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
         closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
         return ClosureOutcome(outcome.value, estimated=closed)
+
+    def _gap_over(self, key: SeriesKey, moment: int) -> bool:
+        """Whether the agent signed that the register did not answer at `moment`."""
+        return any(gap.start <= moment <= gap.end for gap in self._readings.gaps(key))
 
     def _good(self, key: SeriesKey, moment: int) -> list[int]:
         """Times of the good readings next to `moment`, before and at or after it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from footprint.readings import ChannelSource
+from footprint.readings import ChannelSource, SignedGap
 from mrv.channel import Channel, ChannelTable
 from mrv.envelope import Column, Envelope, column_times
 from mrv.reporting.completeness import StreamChain, chain_link
@@ -52,6 +52,7 @@ class EnvelopeIndex:
         self._tagged: dict[SeriesKey, dict[str, dict[int, Row]]] = {}
         self._sources: dict[str, list[ChannelSource]] = {}
         self._longest: dict[SeriesKey, int] = {}
+        self._gaps: dict[SeriesKey, set[tuple[int, int, str]]] = {}
 
     def add_table(self, identity: str, table: ChannelTable) -> None:
         """Take in a channel table."""
@@ -61,6 +62,10 @@ class EnvelopeIndex:
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope's place in its chain, its channels and its tagged amounts."""
         self.chain(envelope.agent, envelope.stream).add(chain_link(envelope, identity))
+        for event in envelope.ev:
+            if event.kind == "gap" and event.end is not None and event.end > event.t:
+                place = SeriesKey(envelope.agent, envelope.stream, event.channel)
+                self._gaps.setdefault(place, set()).add((event.t, event.end, event.reason))
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             cfgs = self._cfgs.setdefault(key, set())
@@ -121,6 +126,12 @@ class EnvelopeIndex:
     def tags(self, key: SeriesKey) -> Sequence[str]:
         """Batches that amounts of the channel are tagged with, sorted."""
         return sorted(self._tagged.get(key, {}))
+
+    def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
+        """Gaps stated for the channel or its whole stream, in the order of time."""
+        whole = SeriesKey(key.agent, key.stream, "")
+        stated = self._gaps.get(key, set()) | self._gaps.get(whole, set())
+        return [SignedGap(*gap) for gap in sorted(stated)]
 
 
 class MemoryReadings(EnvelopeIndex):

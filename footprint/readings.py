@@ -12,6 +12,18 @@ from mrv.series import Series, SeriesKey
 
 
 @dataclass(frozen=True, slots=True)
+class SignedGap:
+    """Time in which a register did not answer, stated by its agent under signature."""
+
+    start: int
+    """First failed reading, ns UTC."""
+    end: int
+    """Latest one when it was stated, ns UTC."""
+    reason: str
+    """Why, a code or words."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelSource:
     """A channel an agent delivers, with what its signed tables say of it."""
 
@@ -50,4 +62,8 @@ class Readings(Protocol):
 
     def chain(self, agent: str, stream: str) -> StreamChain:
         """The envelopes of a stream; empty where none came."""
+        ...
+
+    def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
+        """Gaps stated for the channel or its whole stream, in the order of time."""
         ...

@@ -53,8 +53,11 @@ class ChainLink:
 
 
 def chain_link(envelope: Envelope, identity: str) -> ChainLink:
-    """The link an envelope makes. An envelope without readings stands at the moment it was cut."""
-    times = [event.t for event in envelope.ev]
+    """The link an envelope makes. An envelope without readings stands at the moment it was cut.
+
+    A gap counts by its end alone: what it says of the past does not carry the chain back there.
+    """
+    times = [event.t if event.end is None else min(event.end, envelope.t) for event in envelope.ev]
     for column in envelope.cols:
         moments = column_times(column)
         times += (moments[0], moments[-1])

@@ -20,7 +20,7 @@ from footprint.knowledge import Knowledge
 from footprint.plant_reading import read_plant
 from footprint.selection import selection
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.envelope import Clock, ClockState, Column, Envelope, Event
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
 from tests.faults.test_kill import FACTOR
@@ -166,6 +166,38 @@ def test_a_missing_envelope_keeps_the_batch_open_until_a_fact_closes_the_chain()
     assert any(w.startswith("chain_gap:m") for w in result.waits)
     world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
     assert world.engine().batch("b1").state is BatchState.FINAL_ESTIMATED
+
+
+def dead_meter(gap_end):
+    """A meter that answers until 150 s; its agent goes on, and states the gap up to `gap_end`."""
+    world = World()
+    world.run("m", steady(0, 150))
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    clock = Clock(ClockState.SYNCHRONISED, 1, "t")
+    event = Event("gap", 160 * S, gap_end * S, "m.e", "timeout")
+    failed = Column("m.e", 160 * S, [0, 40 * S], [None, None], ["timeout", "timeout"])
+    envelope = Envelope(
+        "x", "a", "m", "e", 16, "m-15", 400 * S, 0, "", clock, "cfg", (failed,), ev=(event,)
+    )
+    world.envelopes.append(("m-16", envelope))
+    return world
+
+
+def test_a_signed_gap_over_the_end_closes_a_batch_as_estimated():
+    open_batch = dead_meter(gap_end=170).engine().batch("b1")
+    assert open_batch.state is BatchState.PROVISIONAL
+    assert "not_passed:m.e" in open_batch.waits
+    closed = dead_meter(gap_end=320).engine().batch("b1")
+    assert closed.state is BatchState.FINAL_ESTIMATED
+    reasons = {dict(f.numbers).get("reason") for f in closed.findings}
+    assert "signed_gap" in reasons
+
+
+def test_a_gap_does_not_vouch_for_envelopes_before_it():
+    world = dead_meter(gap_end=320)
+    world.envelopes = [e for e in world.envelopes if e[0] != "m-14"]
+    assert world.engine().batch("b1").state is BatchState.PROVISIONAL
 
 
 def test_a_batch_that_never_ends_stays_provisional_and_shows_its_figure():
