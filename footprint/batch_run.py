@@ -143,6 +143,9 @@ class BatchRun:
         parts = {Part.TAGGED: meter.tagged(batch.id)}
         plan = self.engine.plan(metered.source.lines, self.plant)
         groups = plan.groups_of(batch, batch.end) if batch.end is not None else []
+        if batch.end is not None and plan.too_long(batch, batch.end):
+            self.incomplete.add("batch_too_long")
+            self._find("batch_too_long", batch.id, Severity.ERROR)
         if metered.source.shared:
             parts[Part.SHARED] = self._shares(
                 groups, lambda group: meter.windows([group.start, group.end])[0]

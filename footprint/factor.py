@@ -97,6 +97,9 @@ def _moment(text: str, *, after: bool) -> int | None:
 def factor_from_row(row: Mapping[str, str]) -> Factor:
     """A factor from a CSV row. Raises InputError naming the column."""
     column = "id"
+    for name in COLUMNS:
+        if not isinstance(row.get(name), str):
+            raise InputError(f"a text is expected, seen {row.get(name)!r:.40}", field=name)
     try:
         if not row["id"]:
             raise ValueError("empty")

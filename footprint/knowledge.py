@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from footprint.catalogue import Catalogue
-from footprint.factor import factor_from_row
+from footprint.factor import Factor, factor_from_row
 from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import plant_from
 from footprint.timeline import Timeline
@@ -17,6 +17,17 @@ from mrv.fact import REGISTRY, Fact, FactHeader, production_chain
 from mrv.finding import Finding, Severity
 from mrv.measurement.calibration import Certificate, CertificateState, read_certificate
 from mrv.quantity import exact_number
+
+BODY_FAULTS = (
+    MeterprintError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading a body that somebody else wrote may raise; each makes a finding of the fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,8 @@ class Knowledge:
                 self.timelines[line] = Timeline(line, self.facts)
                 self.findings.extend(self.timelines[line].findings)
         self._catalogues: dict[int, Catalogue] = {}
+        self._factors: list[Factor] | None = None
+        self._factor_findings: list[Finding] = []
 
     @property
     def registry_length(self) -> int:
@@ -83,17 +96,14 @@ class Knowledge:
         return [fact for fact in self._registry if fact.header.type == kind]
 
     def _bad(self, fact: Fact, error: Exception) -> None:
-        place = f"{fact.header.chain}#{fact.header.seq}"
-        self.findings.append(
-            Finding("unreadable_fact", place, 0, Severity.ERROR, (("error", str(error)[:200]),))
-        )
+        self.findings.append(_unreadable(fact, error))
 
     def _read_plants(self) -> list[tuple[int, PlantModel]]:
         plants = []
         for fact in self._of("plant_model"):
             try:
                 plants.append((fact.header.valid_from or 0, plant_from(fact.body)))
-            except MeterprintError as error:
+            except BODY_FAULTS as error:
                 self._bad(fact, error)
         return sorted(plants, key=lambda pair: pair[0])
 
@@ -105,7 +115,7 @@ class Knowledge:
                 certificates[fact.subject] = read_certificate(
                     fact.subject, fact.body, header.valid_from or 0, header.valid_to
                 )
-            except MeterprintError as error:
+            except BODY_FAULTS as error:
                 self._bad(fact, error)
         for fact in self._of("certificate_approved"):
             if fact.subject in certificates:
@@ -125,7 +135,7 @@ class Knowledge:
         for fact in self._of("instrument_exchanged"):
             try:
                 exchange = _exchange(fact)
-            except (MeterprintError, ValueError, TypeError, AttributeError) as error:
+            except BODY_FAULTS as error:
                 self._bad(fact, error)
                 continue
             exchanges.setdefault(exchange.instrument, []).append(exchange)
@@ -145,7 +155,7 @@ class Knowledge:
                         fact.header.valid_to or 2**63 - 1,
                     )
                 )
-            except KeyError as error:
+            except BODY_FAULTS as error:
                 self._bad(fact, error)
         return closed
 
@@ -202,15 +212,38 @@ class Knowledge:
             for c in self._closed
         )
 
+    @property
+    def factors(self) -> Sequence[Factor]:
+        """Factors of the sets in force; a row that cannot be read is a finding."""
+        if self._factors is None:
+            self._factors = []
+            for fact in self._of("factor_set"):
+                rows = fact.body.get("rows", [])
+                for row in rows if isinstance(rows, list) else [rows]:
+                    try:
+                        self._factors.append(factor_from_row(row))
+                    except BODY_FAULTS as error:
+                        self._factor_findings.append(_unreadable(fact, error))
+        return self._factors
+
+    def all_findings(self) -> list[Finding]:
+        """What is odd about the facts, their factor rows with them."""
+        assert self.factors is not None
+        return [*self.findings, *self._factor_findings]
+
     def catalogue(self, plant: PlantModel) -> Catalogue:
         """Factors of the sets in force, with the plant's default uncertainties."""
         found = self._catalogues.get(id(plant))
         if found is None:
-            rows = [row for fact in self._of("factor_set") for row in fact.body.get("rows", [])]
-            factors = [factor_from_row(row) for row in rows]
-            found = Catalogue(factors, default_uncertainty(plant.policy))
+            found = Catalogue(self.factors, default_uncertainty(plant.policy))
             self._catalogues[id(plant)] = found
         return found
+
+
+def _unreadable(fact: Fact, error: Exception) -> Finding:
+    place = f"{fact.header.chain}#{fact.header.seq}"
+    seen = str(error) if isinstance(error, MeterprintError) else repr(error)
+    return Finding("unreadable_fact", place, 0, Severity.ERROR, (("error", seen[:200]),))
 
 
 def origin_of(headers: Iterable[FactHeader]) -> int | None:

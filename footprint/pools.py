@@ -17,6 +17,9 @@ from footprint.stretch import Stretch
 from footprint.timeline import Batch, TileKind, Timeline
 from mrv.measurement.activity import WindowSum
 
+MAX_WINDOWS = 200_000
+"""Most pool windows one batch may span: 22 years of hours. A longer one shares in no pool."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolGroup:
@@ -82,17 +85,35 @@ class PoolPlan:
         if not keys and not pending:
             return None
         first = start
-        while self._origin is not None and first > self._origin:
+        origin = start if self._origin is None else self.window_at(self._origin)[0]
+        while first > origin:
             earlier, open_batch = self._keys(first - self._window, first)
             if earlier:
                 break
             pending = pending or open_batch
-            first -= self._window
+            first = self._last_claimed(first - self._window)
         return PoolGroup(first, end, tuple(sorted(keys.items())), pending)
+
+    def _last_claimed(self, moment: int) -> int:
+        """Where to look on below `moment`: the end of the last window before it with a batch."""
+        first = moment if self._origin is None else self.window_at(self._origin)[0]
+        for timeline in self._timelines:
+            if timeline.overlapping(moment - self._window, moment):
+                return moment
+            before = timeline.before(moment)
+            if before is not None and before.end is not None:
+                first = max(first, self.window_at(before.end - 1)[1])
+        return min(first, moment)
+
+    def too_long(self, batch: Batch, end: int) -> bool:
+        """Whether the batch spans more windows than any real one does."""
+        return end - batch.start > MAX_WINDOWS * self._window
 
     def groups_of(self, batch: Batch, end: int) -> list[PoolGroup]:
         """Groups whose last window the batch overlaps."""
-        groups = []
+        groups: list[PoolGroup] = []
+        if self.too_long(batch, end):
+            return groups
         start, stop = self.window_at(batch.start)
         while start < end:
             group = self.group(start, stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import threading
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact, production_chain
 from mrv.quantity import exact_number
 
+EARLIEST, LATEST = 946_684_800 * 10**9, 7_258_118_400 * 10**9
+"""Moments a batch event may state: 2000-01-01 to 2200-01-01, ns UTC."""
 FIELDS = ("id", "line", "batch", "product", "event", "good", "scrap", "t", "supersedes")
 """Fields of a batch event."""
 STARTED, ENDED = "batch_started", "batch_ended"
@@ -57,8 +60,19 @@ def _decimal(body: Mapping[str, Any], name: str) -> str:
 def moment(value: object, field: str = "t") -> int:
     """Ns UTC from ISO 8601 with a zone, or from a decimal string of ns. Raises InputError."""
     text = str(value)
-    if text.isascii() and text.isdigit() and len(text) <= 19:
-        return int(text)
+    found = (
+        int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else _iso(text, field)
+    )
+    if not EARLIEST <= found < LATEST:
+        raise InputError(
+            f"a time between 2000 and 2200 is expected, seen {text[:40]!r}",
+            field=field,
+            hint="a plain number is nanoseconds since 1970, UTC",
+        )
+    return found
+
+
+def _iso(text: str, field: str) -> int:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
@@ -71,8 +85,18 @@ def moment(value: object, field: str = "t") -> int:
         raise InputError(
             f"a time with its zone is expected, seen {text!r}", field=field, hint="add +08:00 or Z"
         )
-    whole = int(parsed.replace(microsecond=0).timestamp())
+    try:
+        whole = int(parsed.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"a time is expected, seen {text[:40]!r}", field=field) from error
     return whole * 10**9 + parsed.microsecond * 1000
+
+
+def _plain(text: str, field: str) -> str:
+    """The text, if it can be written down and shown: no control character, no half surrogate."""
+    if len(text) > 128 or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise InputError(f"a short plain text is expected, seen {text!r:.60}", field=field)
+    return text
 
 
 def read_event(body: Mapping[str, Any]) -> BatchEvent:
@@ -84,12 +108,12 @@ def read_event(body: Mapping[str, Any]) -> BatchEvent:
     for name in ("id", "line", "batch", "event"):
         value = body.get(name)
         if not isinstance(value, (str, int)) or not str(value) or len(str(value)) > 128:
-            raise InputError(f"a text is expected, seen {value!r}", field=name)
-        texts[name] = str(value)
+            raise InputError(f"a text is expected, seen {value!r:.60}", field=name)
+        texts[name] = _plain(str(value), name)
     if texts["event"] not in ("start", "end"):
         raise InputError(f"start or end is expected, seen {texts['event']!r}", field="event")
     ends = texts["event"] == "end"
-    product = str(body.get("product") or "")
+    product = _plain(str(body.get("product") or ""), "product")
     if not ends and not product:
         raise InputError("a start names its product", field="product")
     return BatchEvent(

@@ -206,7 +206,7 @@ class EngineShell:
         """All findings, without twins, sorted."""
         with self._lock:
             found: set[Finding] = set(self.entry_findings)
-            found.update(self.engine.knowledge.findings)
+            found.update(self.engine.knowledge.all_findings())
             found.update(self.engine.meter_findings())
             for result in self.results.values():
                 found.update(result.findings)

@@ -100,6 +100,12 @@ class Certificate:
         return CertificateState.VALID
 
 
+MAX_LOAD = 2**53
+"""Largest load of a curve, counts per hour; the law's integers keep their room above it."""
+MAX_ERROR = Fraction(1, 2)
+"""Largest relative error a point of a curve may state."""
+
+
 def correction_ppm(error: Fraction) -> int:
     """Integer ppm to add to an indication of relative error e: −e/(1+e), nearest integer.
 
@@ -184,6 +190,14 @@ def read_certificate(
     loads = [point.load for point in points]
     if sorted(set(loads)) != loads:
         raise InputError(f"points stand by rising load, seen {loads}", field="points")
+    if loads and not 0 <= loads[0] <= loads[-1] <= MAX_LOAD:
+        raise InputError(f"loads lie between 0 and {MAX_LOAD}, seen {loads}", field="points")
+    if any(abs(point.error) > MAX_ERROR for point in points):
+        raise InputError(
+            "an error beyond ±50 % is a broken instrument",
+            field="points",
+            hint="error_percent is a percentage of the indication",
+        )
     if any(point.k <= 0 or point.expanded < 0 for point in points):
         raise InputError("k is positive and U not negative", field="points")
     if kind == CertificateKind.CALIBRATION and not points:
