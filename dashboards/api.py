@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dashboards.provenance import certificates_json, factor_json
 from dashboards.read_model import ReadModel
 from footprint.rows import batch_row, iso
 from mrv.errors import InputError, MeterprintError
@@ -71,6 +72,9 @@ def router(read: ReadModel) -> APIRouter:
         rows = result.to_json()["sources"]
         buffer = io.StringIO()
         columns = [c for c in rows[0] if c != "parts"] if rows else ["source"]
+        columns += ["digest", "journal_size"]
+        about = {"digest": result.digest(), "journal_size": read.journal()[0]}
+        rows = [{**row, **about} for row in rows]
         writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -95,8 +99,35 @@ def router(read: ReadModel) -> APIRouter:
                 for r in read.revisions(name)
             ],
             "findings": [{"rule": f.rule, "subject": f.subject} for f in result.findings],
+            "factors": [factor_json(factor) for factor in read.factors(result)],
+            "certificates": certificates_json(read.certificates(result)),
         }
         return JSONResponse(value)
+
+    @api.get("/batches/{name}/evidence")
+    def evidence(name: str) -> Response:
+        """The envelopes a batch draws on, and the head of the journal."""
+        if read.batch(name) is None:
+            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
+        return JSONResponse(read.evidence(name).to_json())
+
+    @api.get("/batches/{name}/bundle.zip")
+    def bundle(name: str) -> Response:
+        """The evidence bundle of a batch."""
+        try:
+            data = read.bundle(name)
+        except InputError as error:
+            return _refused(error, 404)
+        return Response(data, media_type="application/zip")
+
+    @api.get("/entries/{identity}")
+    def entry(identity: str) -> Response:
+        """A journal entry as it was signed: envelope, channel table or fact header."""
+        known = len(identity) == 64 and all(c in "0123456789abcdef" for c in identity)
+        note = read.signed_note(identity) if known else None
+        if note is None:
+            return JSONResponse({"error": f"the journal has no entry {identity}"}, status_code=404)
+        return Response(note, media_type="text/plain; charset=utf-8")
 
     @api.get("/meters")
     def meters() -> list[dict[str, Any]]:

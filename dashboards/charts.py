@@ -21,7 +21,7 @@ PART_CLASSES = {
     "tagged": "p-direct",
     "changeover": "p-change",
     "idle": "p-idle",
-    "unattributed": "p-idle",
+    "unattributed": "p-unatt",
     "shared": "p-shared",
 }
 """Style class of each part."""

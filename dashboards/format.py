@@ -78,6 +78,23 @@ def moment(at: int | None, zone: str) -> str:
     return datetime.fromtimestamp(at // 10**9, ZoneInfo(zone)).isoformat(timespec="seconds")
 
 
+def clock(at: int | None, zone: str, day_of: int | None = None) -> str:
+    """`2026-11-24 12:30:05`, plant time; without the date where it is that of `day_of`."""
+    if at is None:
+        return "–"
+    local = datetime.fromtimestamp(at // 10**9, ZoneInfo(zone))
+    if day_of is not None and day(day_of, zone) == day(at, zone):
+        return f"{local:%H:%M:%S}"
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def day(at: int | None, zone: str) -> str:
+    """`2026-11-24`, plant time."""
+    if at is None:
+        return "–"
+    return datetime.fromtimestamp(at // 10**9, ZoneInfo(zone)).date().isoformat()
+
+
 def carbon_unit(unit: str, language: str) -> str:
     """Unit of a footprint per unit of product: kgCO₂e/件, kgCO₂e/unit."""
     return per_unit("kgCO₂e", unit, language)

@@ -16,10 +16,14 @@ from dashboards import format as numbers
 from dashboards.charts import contributions
 from dashboards.read_model import LineNow, ReadModel
 from dashboards.texts import LANGUAGES, choose_language, kind, text
+from dashboards.words import words
+from footprint.batch import BatchResult
 from footprint.exact import decimal_text, quotient_text
 from footprint.plant import LocalText
 from mrv.errors import MeterprintError
 
+SHOWN = 8
+"""Rows of the uncertainty budget that are shown at once."""
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=select_autoescape(["html"]),
@@ -70,6 +74,18 @@ class Page:
     def moment(self, at: int | None) -> str:
         """A time in plant time."""
         return numbers.moment(at, self.zone)
+
+    def clock(self, at: int | None, day_of: int | None = None) -> str:
+        """Date and time of day in plant time; without the date where it is that of `day_of`."""
+        return numbers.clock(at, self.zone, day_of)
+
+    def day(self, at: int | None) -> str:
+        """A date, plant time."""
+        return numbers.day(at, self.zone)
+
+    def last_day(self, at: int | None) -> str:
+        """The last whole date before a half-open end, plant time."""
+        return numbers.day(None if at is None else at - 1, self.zone)
 
     def render(self, name: str, **values: Any) -> Response:
         """The page."""
@@ -150,7 +166,8 @@ def router(read: ReadModel) -> APIRouter:
             return response
         names = {s.id: s.name for s in page.plant.sources} if page.plant else {}
         chart = contributions(result, page.plant, page.language)
-        size, root = read.journal()
+        factors = read.factors(result)
+        budget = result.components.budget()
         top = max(result.sources, key=lambda s: s.burden, default=None)
         return page.render(
             "batch.html",
@@ -158,13 +175,38 @@ def router(read: ReadModel) -> APIRouter:
             names=names,
             chart=Markup(chart),  # noqa: S704 (charts.py escapes what it is given)
             unit=numbers.carbon_unit(result.unit, page.language),
-            budget=result.components.budget()[:8],
+            budget=budget[:SHOWN],
+            rest=budget[SHOWN:],
+            rest_share=sum(part for *_, part in budget[SHOWN:]),
+            factors=factors,
+            reasons=_reasons(page, result),
+            certificates=read.certificates(result),
             revisions=read.revisions(name),
             digest=result.digest(),
             top=local_name(page, names, top.source) if top and top.burden else None,
-            size=size,
-            root=root,
         )
+
+    @pages.get("/batches/{name}/evidence")
+    def evidence(name: str, request: Request) -> Response:
+        page = Page(read, request)
+        result = read.batch(name)
+        if result is None:
+            response = page.render("missing.html")
+            response.status_code = 404
+            return response
+        found = read.evidence(name)
+        return page.render(
+            "evidence.html",
+            result=result,
+            evidence=found,
+            streams=found.streams(),
+            digest=result.digest(),
+        )
+
+    @pages.get("/help")
+    def help_page(request: Request) -> Response:
+        page = Page(read, request)
+        return page.render("help.html", words=words(page.language))
 
     @pages.get("/meters")
     def meters(request: Request) -> Response:
@@ -201,6 +243,17 @@ def router(read: ReadModel) -> APIRouter:
         return RedirectResponse("/", status_code=303)
 
     return pages
+
+
+def _reasons(page: Page, result: BatchResult) -> dict[str, str]:
+    """Why each factor was chosen, in words."""
+    found = {}
+    for source in result.sources:
+        if source.factor:
+            text = page.t(f"reason_{source.factor_reason}")
+            default = f"; {page.t('default_u')}" if source.factor_default_u else ""
+            found[source.factor] = text + default
+    return found
 
 
 def local_name(page: Page, names: dict[str, LocalText], source: str) -> str:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from dashboards.provenance import (
+    Evidence,
+    certificates_used,
+    envelope_rows,
+    factors_used,
+)
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
+from footprint.factor import Factor
 from footprint.plant import Instrument, LocalText, PlantModel, Product
 from ingest.engine_shell import EngineShell, Revision
 from mrv.fact import Fact
 from mrv.finding import Finding
+from mrv.measurement.calibration import Certificate
 from mrv.series import SeriesKey
 
 STALE_S = 15
@@ -42,6 +50,18 @@ class Running(Protocol):
 
     def quarantined(self) -> Mapping[str, int]:
         """Messages refused, by agent."""
+        ...
+
+    def index_of(self, identity: str) -> int | None:
+        """Journal index of an entry; None where the journal does not have it."""
+        ...
+
+    def signed_note(self, identity: str) -> bytes | None:
+        """Bytes of an entry as they were signed; None where the journal does not have it."""
+        ...
+
+    def bundle(self, batch: str) -> bytes:
+        """Evidence bundle of a batch. Raises InputError where there is none."""
         ...
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
@@ -140,6 +160,31 @@ class ReadModel:
     def batch(self, name: str) -> BatchResult | None:
         """One batch."""
         return self._running.engine.results.get(name)
+
+    def evidence(self, name: str) -> Evidence:
+        """What the figure of a batch rests on."""
+        shell = self._running.engine
+        with shell.reading():
+            rows, tables = envelope_rows(shell.engine, name)
+        size, root = self.journal()
+        placed = (replace(row, index=self._running.index_of(row.identity)) for row in rows)
+        return Evidence(tuple(placed), tables, size, root)
+
+    def factors(self, result: BatchResult) -> list[Factor]:
+        """Factor rows a figure was priced with."""
+        return factors_used(self._running.engine.engine, result)
+
+    def certificates(self, result: BatchResult) -> list[Certificate]:
+        """Certificates in force for a figure."""
+        return certificates_used(self._running.engine.engine, result)
+
+    def signed_note(self, identity: str) -> bytes | None:
+        """Bytes of a journal entry as they were signed."""
+        return self._running.signed_note(identity)
+
+    def bundle(self, name: str) -> bytes:
+        """Evidence bundle of a batch. Raises InputError where there is none."""
+        return self._running.bundle(name)
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Figures issued for a batch, oldest first."""

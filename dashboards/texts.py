@@ -19,10 +19,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "target": ("目标值", "target"),
     "no_batch": ("当前没有批次", "no batch yet"),
     "running": ("进行中", "running"),
-    "last_batch": ("最近批次", "last batch"),
     "so_far": ("截至目前", "so far"),
     "no_output": ("尚无良品产出", "no good output yet"),
     "trend": ("近期批次", "recent batches"),
+    "trend_later": ("完成两个批次后显示趋势", "a trend shows once two batches have ended"),
     "age": ("数据时间", "data age"),
     "seconds_ago": ("秒前", "s ago"),
     "stale": ("数据已过时", "stale"),
@@ -112,9 +112,52 @@ TEXTS: dict[str, tuple[str, str]] = {
         "共 {total} 个批次，{open} 个暂定。",
         "{total} batches, {open} provisional.",
     ),
-    "accepted": ("已记录", "recorded"),
+    "help": ("名词说明", "What the words mean"),
+    "zone": ("时区", "time zone"),
+    "time": ("时间", "time"),
+    "value": ("数值", "value"),
+    "meaning": ("含义", "what it is"),
+    "valid_span": ("适用期", "valid"),
+    "published": ("来源", "source"),
+    "why_chosen": ("选用理由", "why this one"),
+    "policy_default": ("策略默认", "policy default"),
+    "factors_used": ("所用排放因子", "Emission factors used"),
+    "certificates_used": ("所用证书", "Certificates used"),
+    "cert_kind_verification": ("检定", "verification"),
+    "cert_kind_calibration": ("校准", "calibration"),
+    "laboratory": ("机构", "laboratory"),
+    "approved": ("已批准", "approved"),
+    "and_more": (
+        "另有 {count} 个分量，合计占 {share} %",
+        "and {count} more, {share} % of the variance together",
+    ),
+    "evidence_link": (
+        "签名信封、账本位置与证据包",
+        "signed envelopes, their place in the journal, and the evidence bundle",
+    ),
+    "answer_evidence": (
+        "此数值由 {streams} 条数据流的 {envelopes} 个签名信封算出。",
+        "This figure was computed from {envelopes} signed envelopes of {streams} streams.",
+    ),
+    "checkpoint": ("检查点", "checkpoint"),
+    "root": ("账本根哈希", "root of the journal"),
+    "verify_yourself": ("自行验证", "Check it yourself"),
+    "verify_how": (
+        (
+            "下载证据包，离线运行下面的命令。KEY 是工厂的根公钥，由 meterprint keys show 给出，"
+            "请经可信途径取得。"
+        ),
+        (
+            "Download the evidence bundle and run this command, offline. KEY is the root key of "
+            "the site, which meterprint keys show prints; get it by a way you trust."
+        ),
+    ),
+    "download_bundle": ("下载证据包", "evidence bundle"),
+    "epoch": ("运行期", "epoch"),
+    "number": ("序号", "number"),
+    "journal_index": ("账本序号", "journal index"),
+    "identity": ("信封哈希值", "identity"),
     "not_found": ("没有这个页面或批次", "there is no such page or batch"),
-    "submit": ("提交", "Submit"),
 }
 
 

@@ -66,7 +66,7 @@ class OpenedBundle:
                 try:
                     record = Record(loads(content.rstrip(b"\n")))
                     seq = int(name.removeprefix(prefix).removesuffix(".json"))
-                    body = record.text("body", limit=10**8).encode()
+                    body = record.text("body", limit=10**8, lines=True).encode()
                     bodies[seq] = (body, bytes.fromhex(record.text("salt")), name)
                 except (MeterprintError, ValueError) as error:
                     raise Broken(f"{name}: {error}", name) from error
@@ -100,7 +100,7 @@ class OpenedBundle:
                         name,
                         record.integer("index"),
                         bytes.fromhex(record.text("salt")),
-                        record.text("note", limit=100_000).encode(),
+                        record.text("note", limit=100_000, lines=True).encode(),
                         [bytes.fromhex(str(node)) for node in record.array("proof", limit=64)],
                     )
                 )

@@ -6,7 +6,8 @@ Everything here can be thrown away and rebuilt: results are a function of the jo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from footprint.batch import BatchResult, BatchState
@@ -188,6 +189,12 @@ class EngineShell:
         with self._changed:
             self._changed.wait_for(lambda: self.version > version, timeout)
             return self.version
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep the engine as it is while the block asks it something."""
+        with self._lock:
+            yield
 
     def books(self) -> list[Conservation]:
         """The books of every metered register."""

@@ -11,6 +11,7 @@ import uvicorn
 from dashboards.app import check_bind, create_app
 from dashboards.read_model import ReadModel
 from footprint.plant import PlantModel
+from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
@@ -48,6 +49,22 @@ class RunningSite:
     def quarantined(self) -> Mapping[str, int]:
         """Messages refused, by agent."""
         return self._live.site.quarantine.by_agent()
+
+    def index_of(self, identity: str) -> int | None:
+        """Journal index of an entry; None where the journal does not have it."""
+        return self._live.site.journal.index_of(identity)
+
+    def signed_note(self, identity: str) -> bytes | None:
+        """Bytes of an entry as they were signed; None where the journal does not have it."""
+        journal = self._live.site.journal
+        index = journal.index_of(identity)
+        return None if index is None else journal.entry(index).note
+
+    def bundle(self, batch: str) -> bytes:
+        """Evidence bundle of a batch. Raises InputError where there is none."""
+        site = self._live.site
+        with site.engine.reading():
+            return make_bundle(site.journal, site.keyring, site.engine.engine, batch)
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event. Raises InputError."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mrv.errors import WireError
-from mrv.strict_json import MAX_SAFE_INTEGER, Record, dumps, loads
+from mrv.strict_json import MAX_SAFE_INTEGER, Record, dumps, is_plain, loads
 
 WIRE_VERSION = 1
 """The version this module writes and reads."""
@@ -199,7 +199,7 @@ def _texts(record: Record, name: str, size: int) -> list[str]:
 def _tags(record: Record, size: int) -> list[str | None]:
     values = record.array("tag", limit=MAX_READINGS)
     if len(values) != size or not all(
-        v is None or (isinstance(v, str) and 0 < len(v) <= 128) for v in values
+        v is None or (isinstance(v, str) and 0 < len(v) <= 128 and is_plain(v)) for v in values
     ):
         raise record.fault("tag", f"{size} batch names or null")
     return values

@@ -7,10 +7,13 @@ number with a fraction or an exponent is refused here and never rounded.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from mrv.errors import WireError
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters (Unicode Cc) and the two line separators: never in a name."""
 MAX_SAFE_INTEGER = 2**53 - 1
 """Largest integer that travels as a JSON number (RFC 8259 §6); larger ones travel as strings."""
 
@@ -61,7 +64,22 @@ def loads(data: bytes) -> Any:
         raise WireError(f"not JSON: {error}") from error
     if end != len(text):
         raise WireError(f"text after the JSON value at character {end}")
+    if "\\u" in text:
+        _refuse_half_surrogates(value)
     return value
+
+
+def _refuse_half_surrogates(value: Any) -> None:
+    """A half of a surrogate pair, which JSON can escape (RFC 8259 §8.2), is no text."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise WireError("half a surrogate pair is no text") from error
+
+
+def is_plain(text: str) -> bool:
+    """Whether a name can be written on one line: no control character."""
+    return text.isprintable() or not CONTROL.search(text)
 
 
 def dumps(value: Any) -> bytes:
@@ -104,13 +122,17 @@ class Record:
         self._used.add(name)
         return self._members.get(name)
 
-    def text(self, name: str, *, limit: int = 256, default: str | None = None) -> str:
-        """A string member of at most `limit` characters."""
+    def text(
+        self, name: str, *, limit: int = 256, default: str | None = None, lines: bool = False
+    ) -> str:
+        """A string member of at most `limit` characters; control characters only in `lines`."""
         value = self.raw(name)
         if value is None and default is not None and name not in self._members:
             return default
         if not isinstance(value, str) or len(value) > limit:
             raise self.fault(name, f"a string of at most {limit} characters")
+        if not lines and not is_plain(value):
+            raise self.fault(name, "a string without control characters")
         return value
 
     def optional_text(self, name: str, *, limit: int = 256) -> str | None:

@@ -4,8 +4,8 @@
 
   function drawTrend(box) {
     const points = (box.dataset.trend || "").split(",").filter(Boolean).map((p) => p.split(":").map(Number));
-    box.replaceChildren();
     if (points.length < 2 || !window.uPlot) return;
+    box.replaceChildren();
     const target = Number(box.dataset.target);
     const times = points.map((p) => p[0]);
     const series = [{}, { stroke: css("--data"), width: 2, points: { size: 6, fill: css("--data") } }];
@@ -51,16 +51,38 @@
     setTimeout(() => { waiting = false; refresh().catch(() => {}); }, 300);
   }
 
+  function stream(heard) {
+    const source = new EventSource("/events");
+    source.addEventListener("change", heard);
+  }
+
+  // Where there are no shared workers, the tab that holds the lock hears the stream for all.
+  function shareByChannel() {
+    if (!window.BroadcastChannel || !navigator.locks) { stream(changed); return; }
+    const channel = new BroadcastChannel("meterprint");
+    channel.onmessage = changed;
+    navigator.locks.request("meterprint-events", () => new Promise(() => {
+      stream(() => { channel.postMessage("change"); changed(); });
+    }));
+  }
+
+  function shareByWorker() {
+    const port = new SharedWorker("/static/events.worker.js").port;
+    port.onmessage = changed;
+    port.start();
+    window.addEventListener("pagehide", () => port.postMessage("bye"));
+    window.addEventListener("pageshow", () => port.postMessage("hello"));
+  }
+
+  function grow() {
+    for (const age of document.querySelectorAll(".ago")) age.textContent = String(Number(age.textContent) + 1);
+  }
+
   function listen() {
     if (!document.querySelector("[data-line]")) return;
-    if (window.SharedWorker) {
-      const worker = new SharedWorker("/static/events.worker.js");
-      worker.port.onmessage = changed;
-      worker.port.start();
-    } else {
-      new EventSource("/events").addEventListener("change", changed);
-    }
+    if (window.SharedWorker) shareByWorker(); else shareByChannel();
     setInterval(changed, 5000);
+    setInterval(grow, 1000);
     document.addEventListener("visibilitychange", changed);
   }
 

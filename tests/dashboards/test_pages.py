@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -12,13 +13,17 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from dashboards.app import check_bind
 from dashboards.format import measured, moment, per_unit, short
 from dashboards.texts import TEXTS
+from dashboards.words import WORDS
 from footprint.batch import BatchState
+from footprint.verify import verify
 from ingest.broker import find_mosquitto
 from mrv.errors import InputError
+from mrv.verification.note import identity, split
 from tests.conftest import missing
 
 VENDOR = Path(__file__).resolve().parent.parent.parent / "dashboards" / "static" / "vendor"
@@ -31,6 +36,36 @@ def test_vendored_files_are_the_ones_locked():
         digest = hashlib.sha256((VENDOR / row["file"]).read_bytes()).hexdigest()
         assert digest == row["sha256"], row["file"]
         assert row["licence"]
+
+
+CLIPPED = """[...document.querySelectorAll('td, th[scope=row]')].filter(c => {
+  const box = c.getBoundingClientRect();
+  return box.width && (box.right > innerWidth + 1 || c.scrollWidth > c.clientWidth + 1);
+}).map(c => c.innerText.slice(0, 40))"""
+"""Cells of which a part cannot be seen."""
+
+
+def test_every_text_is_used_and_every_used_text_exists():
+    folder = VENDOR.parent.parent
+    source = "".join(
+        path.read_text()
+        for path in [*folder.glob("templates/*.html"), *folder.glob("*.py")]
+        if path.name != "texts.py"
+    )
+    used = set(re.findall(r"""\bt\(f?["']([a-z_]*[a-z])["'],?\s*[^~{]""", source))
+    prefixes = tuple(re.findall(r"""\bt(?:ext)?\(\s*f?["']([a-z_]+_)(?:["']\s*~|\{)""", source))
+    prefixes += ("kind_",)
+    assert used <= set(TEXTS), used - set(TEXTS)
+    idle = {key for key in TEXTS if key not in used and not key.startswith(prefixes)}
+    assert idle == set()
+
+
+def test_every_letter_of_the_chinese_texts_is_in_the_vendored_font():
+    font = TTFont(VENDOR / "noto-sans-sc-400.woff2")
+    known = font.getBestCmap()
+    texts = [zh for zh, _ in TEXTS.values()] + [w for row in WORDS for w in row[::2]]
+    letters = {c for text in texts for c in text if "\u4e00" <= c <= "\u9fff"}
+    assert {c for c in letters if ord(c) not in known} == set()
 
 
 def test_every_text_stands_in_both_languages():
@@ -117,6 +152,32 @@ def test_the_interface_gives_the_engines_figures(plant):
 
 @pytest.mark.slow
 @pytest.mark.broker
+def test_a_figure_leads_to_its_factors_certificates_envelopes_and_bundle(plant):
+    demo, url = plant
+    rows = json.loads(get(f"{url}api/v1/batches"))
+    name = next(r["batch"] for r in rows if r["state"] == "final")
+    detail = json.loads(get(f"{url}api/v1/batches/{name}"))
+    assert {s["factor"] for s in detail["sources"]} == {f["id"] for f in detail["factors"]}
+    assert all(f["source"] and f["value"] for f in detail["factors"])
+    papers = {s["certificate"] for s in detail["sources"]} - {""}
+    assert papers == {c["id"] for c in detail["certificates"]}
+    evidence = json.loads(get(f"{url}api/v1/batches/{name}/evidence"))
+    assert evidence["checkpoint"]["size"] > max(e["index"] for e in evidence["envelopes"])
+    for envelope in evidence["envelopes"][:3]:
+        note = get(f"{url}api/v1/entries/{envelope['identity']}").encode()
+        assert identity(split(note)[0]) == envelope["identity"]
+    page = get(f"{url}batches/{name}/evidence?lang=en")
+    assert evidence["envelopes"][0]["identity"] in page
+    with urllib.request.urlopen(f"{url}api/v1/batches/{name}/bundle.zip") as answer:
+        verdict = verify(answer.read(), demo.site.keyring.root.public)
+    assert verdict.ok, [c for c in verdict.checks if c.result != "pass"]
+    for missing_one in ("api/v1/batches/nobody/evidence", f"api/v1/entries/{'0' * 64}"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"{url}{missing_one}")
+
+
+@pytest.mark.slow
+@pytest.mark.broker
 def test_a_batch_event_is_taken_once_and_a_bad_one_says_its_field(plant):
     _, url = plant
     body = {
@@ -177,7 +238,14 @@ def test_pages_are_whole_in_both_languages_schemes_and_sizes(plant, chromium):
                             faults.append(r.url) if not r.url.startswith((url, "data:")) else None
                         ),
                     )
-                    for path in ("", "batches", f"batches/{name}", "meters"):
+                    for path in (
+                        "",
+                        "batches",
+                        f"batches/{name}",
+                        f"batches/{name}/evidence",
+                        "meters",
+                        "help",
+                    ):
                         page.goto(f"{url}{path}?lang={language}")
                         text = page.inner_text("body")
                         wide = page.evaluate(
@@ -185,6 +253,8 @@ def test_pages_are_whole_in_both_languages_schemes_and_sizes(plant, chromium):
                         )
                         assert wide <= 0, (path, language, scheme, width, wide)
                         assert ("批次" in text) == (language == "zh")
+                        hidden = page.evaluate(CLIPPED)
+                        assert hidden == [], (path, language, width, hidden)
                         assert "{{" not in text
                     context.close()
         browser.close()
