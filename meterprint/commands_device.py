@@ -85,6 +85,52 @@ def read(
         table(rows, tuple(rows[0]) if rows else ())
 
 
+@device.command("commission")
+def commission(
+    name: Annotated[str, typer.Argument(metavar="PROFILE")],
+    url: Annotated[str, typer.Argument(help="tcp://host:port, serial:///dev/ttyS0?baud=9600")],
+    unit: Annotated[str, typer.Option(help="unit id or address")] = "1",
+    counter: Annotated[str, typer.Option(help="register of the counter")] = "",
+    rate: Annotated[str, typer.Option(help="register of its power or flow")] = "",
+    seconds: Annotated[float, typer.Option(help="how long to watch / 观察时长")] = 120,
+    every: Annotated[float, typer.Option(help="pause between readings, s", min=0.05)] = 1,
+    ct: Annotated[str, typer.Option(help="ratio of the current transformer")] = "1",
+    pt: Annotated[str, typer.Option(help="ratio of the voltage transformer")] = "1",
+    json: JsonOption = False,
+) -> None:
+    """Compare a counter with its power: ×10, ×100, wrong side. / 投运核对：走字与功率是否相符。"""
+    from edge_agent.commissioning_run import commission as run
+    from mrv.errors import InputError
+    from mrv.quantity import exact_number
+
+    try:
+        ratios = {"ct": exact_number(ct), "pt": exact_number(pt)}
+    except ValueError as error:
+        raise InputError(f"a ratio is a number: {error}", field="ct, pt") from error
+    found = run(
+        name, url, unit, counter=counter, rate=rate, seconds=seconds, every=every, ratios=ratios
+    )
+    rows = [{"rule": f.rule, "subject": f.subject, **dict(f.numbers)} for f in found.findings]
+    if json:
+        emit(
+            {
+                "ok": found.ok,
+                "counter": found.counter,
+                "rate": found.rate,
+                "readings": found.readings,
+                "failed": found.failed,
+                "findings": rows,
+            }
+        )
+    else:
+        verdict = "agree / 相符" if found.ok else "see below / 见下"
+        typer.echo(f"{found.counter} ~ {found.rate}: {verdict} ({found.readings} readings)")
+        for row in rows:
+            typer.echo("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
 @device.command("simulate")
 def simulate(
     name: Annotated[str, typer.Argument(metavar="PROFILE")],
