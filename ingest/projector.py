@@ -22,6 +22,8 @@ from mrv.errors import MeterprintError, WireError
 from mrv.series import SeriesChunk
 from mrv.verification.note import split
 
+SEGMENT = 100_000
+"""Readings a store gathers before they are made durable: a segment of a megabyte or two."""
 BLOCK = 200
 """Journal entries of one step."""
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -33,37 +35,49 @@ log = structlog.get_logger("projector")
 class Projector:
     """One store and its place in the journal."""
 
-    def __init__(self, journal: Journal, store: SeriesStore, cursor: Path) -> None:
+    def __init__(
+        self, journal: Journal, store: SeriesStore, cursor: Path, segment: int = SEGMENT
+    ) -> None:
         self._journal = journal
         self._store = store
         self._path = cursor
+        self._segment = segment
         self.cursor = int(json.loads(cursor.read_text())) if cursor.exists() else 0
+        self._taken = self.cursor
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def step(self) -> int:
         """Project the next entries; how many. Raises what the store raises; then nothing moved."""
-        stop = min(self.cursor + BLOCK, self._journal.size)
-        if stop <= self.cursor:
+        stop = min(self._taken + BLOCK, self._journal.size)
+        done = stop - self._taken
+        if done <= 0:
             return 0
-        chunks, _ = _chunks(self._journal, self.cursor, stop)
+        chunks, _ = _chunks(self._journal, self._taken, stop)
         self._store.append(chunks)
+        self._taken = stop
+        if not 0 < self._store.pending < self._segment:
+            self.settle()
+        return done
+
+    def settle(self) -> None:
+        """Make durable what the store has taken in, then move the cursor."""
+        if self._taken == self.cursor:
+            return
         self._store.flush()
-        done = stop - self.cursor
-        self.cursor = stop
+        self.cursor = self._taken
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("w") as file:
-            file.write(f"{stop}\n")
+            file.write(f"{self.cursor}\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._path)
-        return done
 
     @property
     def lag(self) -> int:
-        """Journal entries not projected yet."""
-        return self._journal.size - self.cursor
+        """Journal entries the store has not taken in yet."""
+        return self._journal.size - self._taken
 
     def start(self) -> None:
         """Keep the store up to date from a thread of its own."""
@@ -90,11 +104,15 @@ class Projector:
             self._wake.clear()
 
     def stop(self) -> None:
-        """End the thread; the cursor stays where it is."""
+        """End the thread; what the store has taken in is made durable."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=30)
+        try:
+            self.settle()
+        except MeterprintError as error:
+            log.warning("store_refused", error=str(error))
 
 
 def _chunks(journal: Journal, start: int, stop: int) -> tuple[list[SeriesChunk], int]:

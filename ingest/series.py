@@ -15,6 +15,11 @@ class SeriesStore(Protocol):
     Of two readings of one channel at one time the larger (ok, value) stands, whatever came first.
     """
 
+    @property
+    def pending(self) -> int:
+        """Readings taken in that `flush` would make durable; 0 where appending does so itself."""
+        ...
+
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings in. Raises MeterprintError where the store does not accept them."""
         ...

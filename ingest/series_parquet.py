@@ -62,6 +62,11 @@ class ParquetStore:
                     hint="run `meterprint rebuild --store`: segments are a view of the journal",
                 )
 
+    @property
+    def pending(self) -> int:
+        """Readings in the tail."""
+        return sum(len(held) for held in self._tail.values())
+
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings into the tail."""
         for chunk in chunks:

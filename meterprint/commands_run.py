@@ -189,22 +189,25 @@ def rebuild(
     from ingest.projector import rebuild_store
     from ingest.series_parquet import ParquetStore
     from meterprint.site import open_site
+    from meterprint.views import SEGMENTS, cursor_file
 
     site = open_site(state)
     try:
         stored = {}
         store = _store(influx, database, site.name)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / "segments")
+            segments = ParquetStore(state / SEGMENTS)
             stored["segments"] = rebuild_store(
                 site.journal, segments, lambda done, total: progress("segments", done, total)
             )
             segments.close()
+            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
             if store is not None:
                 stored["influx"] = rebuild_store(
                     site.journal, store, lambda done, total: progress("influx", done, total)
                 )
                 store.close()
+                cursor_file(state, "influx").write_text(f"{site.journal.size}\n")
         with Progress(TITLES).shown() as progress:
             site.refresh(lambda done, total: progress("compute", done, total))
         results = site.engine.results

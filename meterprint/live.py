@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 
 from ingest.broker import start_broker
-from ingest.projector import Projector
 from ingest.receiver import Committed, Receiver
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from meterprint.site import Site
+from meterprint.views import open_views
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 
@@ -24,13 +24,9 @@ log = structlog.get_logger("live")
 class LiveSite:
     """A site that ingests and computes until it is closed."""
 
-    def __init__(self, site: Site, broker_port: int = 0, store: SeriesStore | None = None) -> None:
+    def __init__(self, site: Site, broker_port: int = 0, influx: SeriesStore | None = None) -> None:
         self.site = site
-        self._store = store
-        self.projector: Projector | None = None
-        if store is not None:
-            self.projector = Projector(site.journal, store, site.state / "projector.json")
-            self.projector.start()
+        self.views = open_views(site, influx)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self.agent_states: dict[str, dict[str, Any]] = {}
@@ -55,8 +51,8 @@ class LiveSite:
 
     def _committed(self, _: Sequence[Committed]) -> None:
         self._wake.set()
-        if self.projector is not None:
-            self.projector.wake()
+        for view in self.views.values():
+            view.projector.wake()
 
     def _state(self, agent: str, payload: bytes) -> None:
         try:
@@ -99,6 +95,5 @@ class LiveSite:
         self._thread.join(timeout=30)
         self.receiver.close()
         self.broker.stop()
-        if self.projector is not None and self._store is not None:
-            self.projector.stop()
-            self._store.close()
+        for view in self.views.values():
+            view.close()

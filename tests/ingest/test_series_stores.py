@@ -152,9 +152,35 @@ def test_the_projector_catches_up_after_the_store_was_down_and_loses_nothing(tmp
         assert projector.cursor == 0
     while projector.step():
         pass
+    assert projector.cursor == 0, "the cursor moves only with what is durable"
+    projector.settle()
     key = SeriesKey("agent-1", "line-1", "m.energy")
     assert [row[1] for row in contents(store, key)] == [100 * i for i in range(30)]
     assert Projector(bench.journal, store, tmp_path / "cursor.json").cursor == bench.journal.size
+    bench.close()
+
+
+def test_what_was_not_durable_at_a_kill_is_projected_again_and_stands_once(tmp_path):
+    bench = Bench(tmp_path / "site")
+    sent = bench.envelopes(30)
+    bench.take(*(e.note for e in sent[:20]))
+    cursor = tmp_path / "cursor.json"
+    killed = Projector(bench.journal, ParquetStore(tmp_path / "segments"), cursor, segment=15)
+    while killed.step():
+        pass
+    durable = killed.cursor
+    bench.take(*(e.note for e in sent[20:]))
+    killed.step()
+    assert killed.cursor == durable
+    store = ParquetStore(tmp_path / "segments")
+    again = Projector(bench.journal, store, cursor)
+    assert again.cursor == durable
+    while again.step():
+        pass
+    again.stop()
+    key = SeriesKey("agent-1", "line-1", "m.energy")
+    values = [row[1] for row in contents(ParquetStore(tmp_path / "segments"), key)]
+    assert values == [100 * i for i in range(30)]
     bench.close()
 
 

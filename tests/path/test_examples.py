@@ -64,6 +64,12 @@ def test_the_steel_plants_claim_is_refuted_by_its_own_readings(steel):
     assert report["batches"] == {"provisional": 0, "final": 0, "final_estimated": 0, "closed": 181}
 
 
+def test_the_segments_hold_every_reading_of_the_replay(ladle):
+    state, report = ladle
+    rows = json.loads((state / "segments" / "manifest.json").read_text())
+    assert sum(row["rows"] for row in rows) == report["readings"]
+
+
 def test_every_register_of_the_ladle_furnace_is_conserved_exactly(ladle):
     _, report = ladle
     assert report["registers"]

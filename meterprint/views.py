@@ -1,0 +1,62 @@
+"""The views of the readings a site keeps: segments, and an InfluxDB where one is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.projector import Projector
+from ingest.series import SeriesStore
+from ingest.series_parquet import ParquetStore
+from meterprint.site import Site
+
+SEGMENTS = "segments"
+"""Folder of the embedded store in a state directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A store and what keeps it up to date."""
+
+    store: SeriesStore
+    """The store."""
+    projector: Projector
+    """Feeds it from the journal."""
+
+    def close(self) -> None:
+        """Stop feeding it and let go of it."""
+        self.projector.stop()
+        self.store.close()
+
+
+def cursor_file(state: Path, name: str) -> Path:
+    """Where a view remembers how far in the journal it is."""
+    return state / f"projector-{name}.json"
+
+
+def open_view(site: Site, name: str, store: SeriesStore) -> View:
+    """A view that follows the journal from where it stopped, in a thread of its own."""
+    projector = Projector(site.journal, store, cursor_file(site.state, name))
+    projector.start()
+    projector.wake()
+    return View(store, projector)
+
+
+def open_views(site: Site, influx: SeriesStore | None) -> dict[str, View]:
+    """The embedded view, and that of an InfluxDB where there is one."""
+    views = {SEGMENTS: open_view(site, SEGMENTS, ParquetStore(site.state / SEGMENTS))}
+    if influx is not None:
+        views["influx"] = open_view(site, "influx", influx)
+    return views
+
+
+def fill_segments(site: Site) -> int:
+    """Bring the segments up to the journal at once; journal entries taken in."""
+    store = ParquetStore(site.state / SEGMENTS)
+    projector = Projector(site.journal, store, cursor_file(site.state, SEGMENTS))
+    taken = 0
+    while done := projector.step():
+        taken += done
+    projector.settle()
+    store.close()
+    return taken
