@@ -17,16 +17,24 @@ from mrv.series import Series, SeriesKey
 
 Row = tuple[int, int, int, str]
 """(ok, v, length ns, tag) of one reading; of two at one time the larger row stands."""
+FAILED: Row = (0, 0, 0, "")
+"""A failed reading of a counter or gauge."""
 
 
 def rows(column: Column) -> list[tuple[int, Row]]:
     """Time and row of each reading of a column."""
+    times = column_times(column)
+    if not column.length and not column.tag:
+        return [
+            (t, (1, v, 0, "") if v is not None else FAILED)
+            for t, v in zip(times, column.v, strict=True)
+        ]
     size = len(column.v)
     lengths = column.length or [0] * size
     tags = column.tag or [None] * size
     return [
         (t, (0 if v is None else 1, v or 0, length, tag or ""))
-        for t, v, length, tag in zip(column_times(column), column.v, lengths, tags, strict=True)
+        for t, v, length, tag in zip(times, column.v, lengths, tags, strict=True)
     ]
 
 
@@ -148,8 +156,13 @@ class MemoryReadings(EnvelopeIndex):
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             held = self._rows.setdefault(key, {})
-            for t, row in rows(column):
-                held[t] = max(held.get(t, row), row)
+            fresh = rows(column)
+            known = len(held)
+            if all(t not in held for t, _ in fresh):
+                held.update(fresh)
+            if len(held) != known + len(fresh):  # a time that is known, or stands twice in here
+                for t, row in fresh:
+                    held[t] = max(held.get(t, row), row)
             self._times.pop(key, None)
 
     def _ordered(self, key: SeriesKey) -> list[int]:

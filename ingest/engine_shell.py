@@ -28,6 +28,8 @@ from mrv.reporting.completeness import clock_steps, forks
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
+MAX_OFFERED = 5000
+"""Parsed envelopes kept for an engine that lags; beyond that it parses them itself."""
 ALWAYS = 2**63
 """Later than any moment."""
 
@@ -55,6 +57,7 @@ class EngineShell:
         self._lock = threading.RLock()
         self._facts: list[Fact] = []
         self._index = 0
+        self._offered: dict[int, Envelope] = {}
         self._stale = True
         self._dirty: set[str] | None = None
         self._touched: dict[SeriesKey, tuple[int, int]] = {}
@@ -78,6 +81,11 @@ class EngineShell:
                     progress(entry.index, size)
         return self._index - start
 
+    def offer(self, index: int, envelope: Envelope) -> None:
+        """An envelope of the journal that ingest has parsed already, to spare doing it again."""
+        if len(self._offered) < MAX_OFFERED:
+            self._offered[index] = envelope
+
     def _take(self, entry: Entry) -> None:
         self._index = entry.index + 1
         try:
@@ -89,7 +97,10 @@ class EngineShell:
                 self._stale = True
                 self._dirty = None
             else:
-                self._take_envelope(entry.identity, parse(split(entry.note)[0]))
+                envelope = self._offered.pop(entry.index, None)
+                if envelope is None:
+                    envelope = parse(split(entry.note)[0])
+                self._take_envelope(entry.identity, envelope)
         except MeterprintError as error:
             self.entry_findings.append(
                 Finding(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ingest.acceptance import Accepted, Quarantined, judge
@@ -77,13 +76,11 @@ class Receiver:
         quarantine: Quarantine,
         key: SecretKey,
         keys_of: Callable[[str], Sequence[PublicKey]],
-        threads: int = 2,
     ) -> None:
         self._journal = journal
         self._quarantine = quarantine
         self._key = key
         self._keys_of = keys_of
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
         self.tally = Tally()
         self.findings: list[Finding] = []
 
@@ -102,10 +99,7 @@ class Receiver:
         Raises JournalError where the disk refuses: then nothing was taken and nothing may be
         acknowledged.
         """
-        if len(messages) > 4:
-            verdicts = list(self._pool.map(self._judge, messages, chunksize=8))
-        else:
-            verdicts = [self._judge(message) for message in messages]
+        verdicts = [self._judge(message) for message in messages]
         pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
         started = time.perf_counter()
         placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []
@@ -187,7 +181,3 @@ class Receiver:
 
     def _ranges(self, agent: str, stream: str, epoch: str) -> tuple[tuple[int, int, str], ...]:
         return self._journal.runs(agent, stream, epoch)
-
-    def close(self) -> None:
-        """Stop the verifying threads."""
-        self._pool.shutdown(wait=True)

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from ingest.broker import start_broker
+from ingest.collector import calm_collector
 from ingest.receiver import Committed, Receiver
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
@@ -25,6 +26,7 @@ class LiveSite:
     """A site that ingests and computes until it is closed."""
 
     def __init__(self, site: Site, broker_port: int = 0, influx: SeriesStore | None = None) -> None:
+        calm_collector()
         self.site = site
         self.views = open_views(site, influx)
         self._wake = threading.Event()
@@ -49,7 +51,10 @@ class LiveSite:
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    def _committed(self, _: Sequence[Committed]) -> None:
+    def _committed(self, items: Sequence[Committed]) -> None:
+        for item in items:
+            if item.new and item.accepted.draft.envelope is not None:
+                self.site.engine.offer(item.index, item.accepted.draft.envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
@@ -93,7 +98,6 @@ class LiveSite:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30)
-        self.receiver.close()
         self.broker.stop()
         for view in self.views.values():
             view.close()

@@ -6,7 +6,7 @@ Agent with signatures → outbox → broker → ingest → journal → receipts 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from edge_agent.publisher import Publisher
 from edge_agent.replay import Replay, channel_table, groups, read_replay
 from footprint.exact import decimal_text
 from ingest.broker import start_broker
+from ingest.collector import calm_collector
 from ingest.keyring import load_or_make_key
-from ingest.receiver import Receiver
+from ingest.receiver import Committed, Receiver
 from ingest.subscriber import Subscriber
 from meterprint.plant_file import PlantFile, load_plant
 from meterprint.site import Site, open_site
@@ -58,6 +59,7 @@ def replay(example: Example, state: Path, progress: Progress, port: int = 0) -> 
     """Replay an example into a state directory and summarise. Raises MeterprintError."""
     started = time.monotonic()
     content = read_replay(example.mapping, example.data)
+    calm_collector()
     first = min((r.t for r in content.readings), default=0)
     site = open_site(state, example.plant.plant.site)
     try:
@@ -86,7 +88,7 @@ def _drive(site: Site, example: Example, content: Replay, progress: Progress, po
             broker.port,
             username=broker.username,
             password=broker.password,
-            on_committed=None,
+            on_committed=lambda items: _offer(site, items),
         )
         outbox = Outbox(folder / "outbox.db")
         try:
@@ -114,8 +116,13 @@ def _drive(site: Site, example: Example, content: Replay, progress: Progress, po
             outbox.close()
             subscriber.stop()
     finally:
-        receiver.close()
         broker.stop()
+
+
+def _offer(site: Site, items: Sequence[Committed]) -> None:
+    for item in items:
+        if item.new and item.accepted.draft.envelope is not None:
+            site.engine.offer(item.index, item.accepted.draft.envelope)
 
 
 def _already(site: Site, content: Replay) -> bool:

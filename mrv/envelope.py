@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 
 from mrv.errors import WireError
 from mrv.strict_json import MAX_SAFE_INTEGER, Record, dumps, is_plain, loads
@@ -33,6 +34,10 @@ class ClockState(StrEnum):
     def trusted(self) -> bool:
         """Whether a reading stamped in this state can close a batch."""
         return self in (ClockState.SYNCHRONISED, ClockState.RELATIVE)
+
+
+CLOCK_LETTERS = frozenset(ClockState)
+"""The letters as they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +147,13 @@ def _ints(record: Record, name: str, size: int, low: int) -> list[int]:
     values = record.array(name, limit=MAX_READINGS)
     if len(values) != size:
         raise record.fault(name, f"an array of {size} elements, one for each reading,")
-    for value in values:
-        if type(value) is not int or not low <= value <= MAX_SAFE_INTEGER:
-            raise record.fault(name, f"an array of integers from {low}")
+    if set(map(type, values)) - {int} or not low <= min(values) <= max(values) <= MAX_SAFE_INTEGER:
+        raise record.fault(name, f"an array of integers from {low}")
     return values
 
 
 def _value(record: Record, value: object) -> int | None:
-    if value is None or type(value) is int:
+    if value is None or (type(value) is int and abs(value) <= MAX_SAFE_INTEGER):
         return value
     if isinstance(value, str) and 16 <= len(value) <= 20 and value.lstrip("-").isascii():
         digits = value.removeprefix("-")
@@ -166,12 +170,11 @@ def _column(record: Record) -> Column:
     if not size:
         raise record.fault("v", "at least one reading")
     values: list[int | None] = raw_values
-    for value in raw_values:
-        if value is not None and type(value) is not int:
-            values = [_value(record, v) for v in raw_values]
-            break
+    plain = set(map(type, raw_values)) == {int}
+    if not (plain and -MAX_SAFE_INTEGER <= min(raw_values) <= max(raw_values) <= MAX_SAFE_INTEGER):
+        values = [_value(record, v) for v in raw_values]
     flags = record.array("q", limit=MAX_READINGS)
-    if len(flags) != size or not all(isinstance(flag, str) and len(flag) <= 32 for flag in flags):
+    if len(flags) != size or not (flags.count("") == size or all(map(_is_flag, flags))):
         raise record.fault("q", f"{size} quality flags, each a short string,")
     column = Column(
         ch=record.text("ch", limit=128),
@@ -187,6 +190,10 @@ def _column(record: Record) -> Column:
         raise record.fault("dt", "times below 2^63 ns")
     record.close()
     return column
+
+
+def _is_flag(flag: object) -> bool:
+    return isinstance(flag, str) and len(flag) <= 32 and is_plain(flag)
 
 
 def _texts(record: Record, name: str, size: int) -> list[str]:
@@ -233,7 +240,7 @@ def _event(record: Record) -> Event:
 
 def _clock(record: Record) -> Clock:
     letter = record.text("state", limit=1)
-    if letter not in tuple(ClockState):
+    if letter not in CLOCK_LETTERS:
         raise record.fault("state", "one of U, I, S, R")
     clock = Clock(ClockState(letter), record.integer("error_ms"), record.text("source", limit=32))
     record.close()
@@ -249,7 +256,7 @@ def parse(text: bytes) -> Envelope:
         raise WireError(f"an envelope has at most {MAX_BYTES} bytes, seen {len(text)}")
     if not text.endswith(b"\n") or text.count(b"\n") != 1:
         raise WireError("an envelope is one line of JSON and a newline")
-    record = Record(loads(text[:-1]))
+    record = Record(loads(text[:-1], bounded=False))
     if record.integer("v") != WIRE_VERSION:
         raise record.fault("v", f"wire version {WIRE_VERSION}")
     seq = record.integer("seq")
@@ -355,9 +362,4 @@ def _render_event(event: Event) -> dict[str, object]:
 
 def column_times(column: Column) -> list[int]:
     """Times of the readings of a column, ns UTC."""
-    moment = column.t0
-    times = []
-    for step in column.dt:
-        moment += step
-        times.append(moment)
-    return times
+    return list(accumulate(column.dt, initial=column.t0))[1:]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mrv.envelope import Envelope, Head, column_times
+from mrv.envelope import Envelope, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,7 @@ def chain_link(envelope: Envelope, identity: str) -> ChainLink:
     """
     times = [event.t if event.end is None else min(event.end, envelope.t) for event in envelope.ev]
     for column in envelope.cols:
-        moments = column_times(column)
-        times += (moments[0], moments[-1])
+        times += (column.t0 + column.dt[0], column.t0 + sum(column.dt))
     after = envelope.after
     return ChainLink(
         agent=envelope.agent,

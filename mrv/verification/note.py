@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,9 +71,18 @@ def _base64(text: str) -> bytes:
         raise MalformedNote(f"not base64: {text[:24]!r}") from error
 
 
+CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+"""Bytes no note holds: control characters but the newline (C2SP signed-note)."""
+
+
 @lru_cache(maxsize=4096)
 def _loaded(key: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(key)
+
+
+@lru_cache(4096)
+def _key_id(name: str, key: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + ED25519 + key).digest()[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class PublicKey:
     @property
     def key_id(self) -> bytes:
         """First 4 bytes of SHA-256(name ‖ newline ‖ type ‖ key) (C2SP signed-note)."""
-        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.key).digest()[:4]
+        return _key_id(self.name, self.key)
 
     @property
     def vkey(self) -> str:
@@ -189,10 +199,10 @@ def split(note: bytes) -> tuple[bytes, tuple[SignatureLine, ...]]:
     if len(note) > MAX_NOTE_BYTES:
         raise MalformedNote(f"a note has at most {MAX_NOTE_BYTES} bytes, seen {len(note)}")
     try:
-        decoded = note.decode("utf-8")
+        note.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedNote(f"not UTF-8 at byte {error.start}") from error
-    if any(ord(c) < 0x20 and c != "\n" for c in decoded):
+    if CONTROL.search(note):
         raise MalformedNote("a note holds no control character but the newline")
     place = note.rfind(b"\n\n")
     if place < 0 or not note.endswith(b"\n"):

@@ -65,7 +65,6 @@ class Bench:
         return self.receiver.take(messages)
 
     def close(self):
-        self.receiver.close()
         self.quarantine.close()
         self.journal.close()
 
