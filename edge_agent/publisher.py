@@ -164,8 +164,11 @@ class Publisher:
         if not isinstance(wanted, list):
             raise MeterprintError("a list of [epoch, from, to] is expected")
         for row in wanted:
-            if isinstance(row, list) and len(row) == 3:
-                self._send(self._outbox.range(stream, str(row[0]), int(row[1]), int(row[2])))
+            match row:
+                case [str(epoch), int(first), int(last)]:
+                    self._send(self._outbox.range(stream, epoch, first, last))
+                case _:
+                    raise MeterprintError(f"[epoch, from, to] is expected, seen {row!r:.80}")
 
     def stop(self) -> None:
         """Disconnect; the outbox keeps what has no receipt."""

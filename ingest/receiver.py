@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ingest.acceptance import Accepted, Quarantined, judge
 from ingest.journal import Journal
 from ingest.quarantine import Quarantine
+from ingest.runs import Run
 from mrv.finding import Finding, Severity
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
@@ -159,7 +160,7 @@ class Receiver:
                 agent,
                 stream,
                 epoch,
-                self._ranges(agent, stream, epoch),
+                self.runs(agent, stream, epoch),
                 extra,
                 index,
                 size,
@@ -179,5 +180,6 @@ class Receiver:
             notes.append((agent, "", sign(render_receipt(receipt), self._key)))
         return notes
 
-    def _ranges(self, agent: str, stream: str, epoch: str) -> tuple[tuple[int, int, str], ...]:
+    def runs(self, agent: str, stream: str, epoch: str) -> tuple[Run, ...]:
+        """Unbroken runs of an epoch the journal holds."""
         return self._journal.runs(agent, stream, epoch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ingest.journal import JournalError
 from ingest.receiver import Committed, Message, Receiver
+from ingest.wants import PATIENCE_S, Wants
 from mrv.errors import MeterprintError
+from mrv.strict_json import dumps
 
 QUEUE_MESSAGES = 4000
 """Messages that may wait for the worker."""
@@ -49,6 +52,7 @@ class Subscriber:
         on_committed: Callable[[Sequence[Committed]], None] | None = None,
         on_event: Callable[[str, bytes], None] | None = None,
         on_state: Callable[[str, bytes], None] | None = None,
+        patience: float = PATIENCE_S,
     ) -> None:
         self._receiver = receiver
         self._site = site
@@ -58,6 +62,7 @@ class Subscriber:
         self._queue: queue.Queue[Delivered | None] = queue.Queue(QUEUE_MESSAGES)
         self._stopping = threading.Event()
         self.connected = threading.Event()
+        self._wants = Wants(lambda *place: receiver.runs(*place), patience)
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"{site}-ingest",
@@ -141,6 +146,18 @@ class Subscriber:
                 self._client.publish(topic, note, qos=1)
             for _, mid, qos in group:
                 self._client.ack(mid, qos)
+            self._ask(committed)
+
+    def _ask(self, committed: Sequence[Committed]) -> None:
+        """Ask agents for envelopes that must exist and have not come."""
+        now = time.monotonic()
+        for item in committed:
+            if item.new and item.accepted.draft.envelope is not None:
+                self._wants.saw(item.accepted.draft.envelope, now)
+        for agent, stream, rows in self._wants.due(now):
+            topic = f"meterprint/1/{self._site}/{agent}/want/{stream}"
+            self._client.publish(topic, dumps(rows), qos=1)
+            log.info("wanted", agent=agent, stream=stream, ranges=rows)
 
     def _commit(self, messages: Sequence[Message]) -> list[Committed] | None:
         while True:

@@ -1,0 +1,101 @@
+"""Holes in the chains of envelopes, and when to ask an agent for them (design §3, `want`).
+
+Live data may overtake a backlog, so a hole is first given time to close by itself; then it is
+asked for, again and again with longer pauses: after a journal was restored from a backup the
+agent still holds what has a receipt (its retention floor), and sends it as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ingest.runs import Run
+from mrv.envelope import Envelope
+
+PATIENCE_S = 5.0
+"""A hole this old is asked for, s."""
+LONGEST_PAUSE_S = 3600.0
+"""Longest pause between two requests for the same chain, s."""
+AT_ONCE = 500
+"""Most envelopes asked for in one request."""
+
+Place = tuple[str, str, str]
+"""(agent, stream, epoch)."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One chain with holes."""
+
+    since: float
+    """When the holes were noticed, monotonic s."""
+    next: float
+    """When to ask next."""
+    pause: float
+    """Pause after that."""
+
+
+def holes(runs: tuple[Run, ...], last: int) -> list[tuple[int, int]]:
+    """Numbers of [0, last] that no run holds, as (from, to)."""
+    missing = []
+    expected = 0
+    for first, end, _ in runs:
+        if first > expected:
+            missing.append((expected, min(first - 1, last)))
+        expected = max(expected, end + 1)
+    if expected <= last:
+        missing.append((expected, last))
+    return [(first, end) for first, end in missing if first <= end]
+
+
+class Wants:
+    """Notes what must exist, and says what to ask for."""
+
+    def __init__(
+        self, runs: Callable[[str, str, str], tuple[Run, ...]], patience: float = PATIENCE_S
+    ) -> None:
+        self._runs = runs
+        self._patience = patience
+        self._last: dict[Place, int] = {}
+        self._open: dict[Place, _Watch] = {}
+
+    def saw(self, envelope: Envelope, now: float) -> None:
+        """An envelope was committed at `now` (monotonic s): it and those before it must exist."""
+        self._expect((envelope.agent, envelope.stream, envelope.epoch), envelope.seq, now)
+        if envelope.after is not None:
+            place = (envelope.agent, envelope.stream, envelope.after.epoch)
+            self._expect(place, envelope.after.seq, now)
+
+    def _expect(self, place: Place, seq: int, now: float) -> None:
+        self._last[place] = max(self._last.get(place, 0), seq)
+        if place not in self._open and holes(self._runs(*place), self._last[place]):
+            self._open[place] = _Watch(now, now + self._patience, 2 * self._patience)
+
+    @property
+    def open(self) -> int:
+        """Chains with holes."""
+        return len(self._open)
+
+    def due(self, now: float) -> list[tuple[str, str, list[list[object]]]]:
+        """(agent, stream, [[epoch, from, to], …]) to ask for at `now`; closed holes are dropped."""
+        asked = []
+        for place, watch in list(self._open.items()):
+            missing = holes(self._runs(*place), self._last[place])
+            if not missing:
+                del self._open[place]
+                continue
+            if now < watch.next:
+                continue
+            watch.next, watch.pause = now + watch.pause, min(2 * watch.pause, LONGEST_PAUSE_S)
+            agent, stream, epoch = place
+            rows: list[list[object]] = []
+            left = AT_ONCE
+            for first, end in missing:
+                if left <= 0:
+                    break
+                upto = min(end, first + left - 1)
+                rows.append([epoch, first, upto])
+                left -= upto - first + 1
+            asked.append((agent, stream, rows))
+        return asked
