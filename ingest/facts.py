@@ -103,6 +103,11 @@ class FactWriter:
         body = {"role": role, "name": key.name, "vkey": key.vkey}
         return self.record(REGISTRY, "key_enrolled", key.vkey, body, author=author)
 
+    def revoke(self, key: PublicKey, author: str) -> Fact:
+        """Strike a key out from now on; what it signed before stays signed."""
+        body = {"name": key.name, "vkey": key.vkey}
+        return self.record(REGISTRY, "key_revoked", key.vkey, body, author=author)
+
 
 def read_fact(note: bytes, body: bytes | None, salt: bytes | None, index: int) -> Fact:
     """A fact from its journal entry. Raises MeterprintError where it does not hold together."""

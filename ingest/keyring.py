@@ -13,11 +13,15 @@ ROLES = ("root", "facts", "receipts", "checkpoints")
 """Keys a site has; the root enrols the others and may be kept offline afterwards."""
 
 
-def load_or_make_key(path: Path, name: str) -> SecretKey:
-    """The secret key at `path`, made there if absent. Raises MeterprintError on another name."""
+def load_or_make_key(path: Path, name: str, *, numbered: bool = False) -> SecretKey:
+    """The secret key at `path`, made there if absent. Raises MeterprintError on another name.
+
+    A `numbered` key's name may end in -2, -3 …: it has taken the place of an earlier one.
+    """
     if path.exists():
         key = SecretKey.parse(path.read_text())
-        if key.name != name:
+        head, _, tail = key.name.rpartition("-")
+        if key.name != name and not (numbered and head == name and tail.isdigit()):
             raise MeterprintError(
                 f"{path} holds the key of {key.name}, not of {name}",
                 hint="use the state directory of that site, or another one",
@@ -55,7 +59,11 @@ class Keyring:
         """Load the keys, making those that are missing."""
         names = {"checkpoints": f"{site}/journal"}
         keys = {
-            role: load_or_make_key(directory / f"{role}.key", names.get(role, f"{site}/{role}"))
+            role: load_or_make_key(
+                directory / f"{role}.key",
+                names.get(role, f"{site}/{role}"),
+                numbered=role in names,
+            )
             for role in ROLES
         }
         salt_path = directory / "salt"
@@ -66,3 +74,17 @@ class Keyring:
                 file.flush()
                 os.fsync(file.fileno())
         return cls(site, **keys, salt=salt_path.read_bytes())
+
+
+def renew_origin(directory: Path, site: str) -> tuple[SecretKey, SecretKey]:
+    """Give the journal a new origin: (old, new) checkpoint key; the old one's file is kept.
+
+    A journal restored from a backup must not sign under the name of the one it was copied from:
+    both could grow, and two checkpoints of one origin would contradict each other.
+    """
+    path = directory / "checkpoints.key"
+    old = load_or_make_key(path, f"{site}/journal", numbered=True)
+    _, _, tail = old.name.removeprefix(f"{site}/journal").rpartition("-")
+    number = int(tail or "1")
+    path.rename(directory / f"checkpoints-{number}.key")
+    return old, load_or_make_key(path, f"{site}/journal-{number + 1}", numbered=True)

@@ -62,7 +62,6 @@ class Subscriber:
         self._queue: queue.Queue[Delivered | None] = queue.Queue(QUEUE_MESSAGES)
         self._stopping = threading.Event()
         self.connected = threading.Event()
-        self._wants = Wants(lambda *place: receiver.runs(*place), patience)
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"{site}-ingest",
@@ -86,6 +85,7 @@ class Subscriber:
                 f"no MQTT broker answers on {host}:{port}: {error}",
                 hint="start one, or let `meterprint serve` start its own",
             ) from error
+        self._wants = Wants(receiver.runs, patience)
         self._client.loop_start()
 
     def _connected(self, client: mqtt.Client, *_: Any) -> None:

@@ -11,6 +11,7 @@ from meterprint import (
     commands_batch,
     commands_device,
     commands_evidence,
+    commands_operation,
     commands_plant,
     commands_registry,
     commands_run,
@@ -31,6 +32,7 @@ commands_registry.register(app)
 commands_evidence.register(app)
 commands_device.register(app)
 commands_agent.register(app)
+commands_operation.register(app)
 
 
 @app.command()

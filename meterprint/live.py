@@ -14,6 +14,7 @@ from ingest.collector import calm_collector
 from ingest.receiver import Committed, Receiver
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
+from ingest.wants import PATIENCE_S
 from meterprint.site import Site
 from meterprint.views import open_views
 from mrv.errors import MeterprintError
@@ -25,7 +26,13 @@ log = structlog.get_logger("live")
 class LiveSite:
     """A site that ingests and computes until it is closed."""
 
-    def __init__(self, site: Site, broker_port: int = 0, influx: SeriesStore | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        broker_port: int = 0,
+        influx: SeriesStore | None = None,
+        patience: float = PATIENCE_S,
+    ) -> None:
         calm_collector()
         self.site = site
         self.views = open_views(site, influx)
@@ -44,6 +51,7 @@ class LiveSite:
                 on_committed=self._committed,
                 on_event=self._event,
                 on_state=self._state,
+                patience=patience,
             )
         except MeterprintError:
             self.broker.stop()

@@ -22,6 +22,8 @@ from mrv.verification.note import PublicKey
 
 STATE_VERSION = 1
 """Layout of the state directory."""
+MARKER = "site.json"
+"""File that makes a directory a state directory."""
 AUTHOR = "meterprint"
 """Author of facts the program states by itself."""
 
@@ -128,7 +130,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
 
     Raises InputError where there is none, or it is of another site.
     """
-    marker = state / "site.json"
+    marker = state / MARKER
     if marker.exists():
         known = json.loads(marker.read_text())
         if known.get("state") != STATE_VERSION:

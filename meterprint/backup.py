@@ -1,0 +1,227 @@
+"""Backup of a state directory while it runs, and its restoration under a new origin.
+
+A backup holds what cannot be made again: keys, journal, quarantine and the outboxes of agents that
+run here. Segments and other views are not in it; they come back from the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from ingest.facts import FactWriter
+from ingest.journal import Journal
+from ingest.keyring import Keyring, renew_origin
+from meterprint.site import AUTHOR, MARKER
+from mrv.errors import InputError
+from mrv.fact import REGISTRY
+
+MANIFEST = "backup.json"
+"""First file of a backup: what is in it, with hashes."""
+VERSION = 1
+"""Layout of a backup."""
+PAGES = 2000
+"""Database pages copied at a time, so that writers are not held up."""
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+
+Progress = Callable[[int, int], None]
+"""Told how many files are done of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was backed up or restored."""
+
+    site: str
+    """Name of the site."""
+    files: int
+    """Files in the archive."""
+    entries: int
+    """Entries of the journal."""
+    root: str
+    """Root of the journal as it was backed up, hex."""
+    origin: str
+    """Origin of the journal: of a restored one the new name."""
+
+
+def _files(state: Path) -> Iterator[Path]:
+    """Files that a backup holds, relative to the state directory."""
+    wanted = [state / MARKER, *sorted((state / "keys").iterdir())]
+    wanted += [state / "journal.db", state / "quarantine.db"]
+    agents = state / "agents"
+    if agents.is_dir():
+        wanted += sorted(p for p in agents.rglob("*") if p.suffix in (".db", ".key"))
+    yield from (path.relative_to(state) for path in wanted if path.is_file())
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """A consistent copy of a database that is in use (SQLite's online backup)."""
+    origin: Any = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
+    copy: Any = apsw.Connection(str(target))
+    try:
+        with copy.backup("main", origin, "main") as work:
+            while not work.done:
+                work.step(PAGES)
+    finally:
+        copy.close()
+        origin.close()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _journal_head(path: Path, site: str, keys: Path) -> tuple[int, str, str]:
+    journal = Journal(path, site, Keyring.open(keys, site).checkpoints)
+    try:
+        return journal.size, journal.root().hex(), journal.origin
+    finally:
+        journal.close()
+
+
+def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> BackupReport:
+    """Write a backup of `state` to `target`, a zip file; secret keys are in it.
+
+    Raises InputError where there is no site, or `target` exists.
+    """
+    marker = state / MARKER
+    if not marker.exists():
+        raise InputError(f"{state} is no state directory", hint="name it by --state")
+    if target.exists():
+        raise InputError(f"{target} exists already", hint="choose another name")
+    site = str(json.loads(marker.read_text())["site"])
+    names = list(_files(state))
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        held: list[tuple[Path, Path]] = []
+        for place, name in enumerate(names):
+            source = state / name
+            if name.suffix == ".db":
+                copy = Path(folder) / f"{place}.db"
+                _copy_database(source, copy)
+                source = copy
+            held.append((name, source))
+            progress(place + 1, 2 * len(names))
+        copied = next(source for name, source in held if name == Path("journal.db"))
+        size, root, origin = _journal_head(copied, site, state / "keys")
+        about = {
+            "v": VERSION,
+            "site": site,
+            "entries": size,
+            "root": root,
+            "origin": origin,
+            "files": {name.as_posix(): _sha256(source) for name, source in held},
+        }
+        partial = Path(folder) / "archive.zip"
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(MANIFEST, json.dumps(about, indent=1))
+            for place, (name, source) in enumerate(held):
+                archive.write(source, name.as_posix())
+                progress(len(names) + place + 1, 2 * len(names))
+        partial.chmod(0o600)
+        partial.rename(target)
+    return BackupReport(site, len(held), size, root, origin)
+
+
+def _open(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(archive.read(MANIFEST))
+        files = about["files"]
+        names = {name for name in archive.namelist() if name != MANIFEST}
+        if about["v"] != VERSION or names != set(files) or "site" not in about:
+            raise ValueError(f"version {about.get('v')!r}, {len(names)} of {len(files)} files")
+    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no whole backup: {error}", hint="use another backup of the site"
+        ) from error
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
+        raise InputError(f"{path} names files outside the state directory")
+    return dict(about)
+
+
+def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, progress: Progress) -> None:
+    files = _open(archive, path)["files"]
+    for place, (name, stated) in enumerate(sorted(files.items())):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with archive.open(name) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, CHUNK)
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{name} in {path} is damaged: {error}", file=str(path)) from error
+        target.chmod(0o600)
+        if _sha256(target) != stated:
+            raise InputError(f"{name} in {path} is not the file that was backed up")
+        progress(place + 1, len(files))
+
+
+def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> BackupReport:
+    """Restore a backup into `state`, which must not exist; its journal gets a new origin.
+
+    The journal is checked entry by entry. A fact quotes the origin, size and root it continues,
+    and the old checkpoint key is revoked. Raises InputError.
+    """
+    if state.exists() and any(state.iterdir()):
+        raise InputError(f"{state} is not empty", hint="restore into a directory of its own")
+    try:
+        opened = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no backup: {error}") from error
+    folder = state.with_name(state.name + ".restoring")
+    shutil.rmtree(folder, ignore_errors=True)
+    with opened as archive:
+        about = _open(archive, path)
+        folder.mkdir(parents=True, mode=0o700)
+        try:
+            _extract(archive, path, folder, progress)
+            site = str(about["site"])
+            origin = _continue(folder, site, about)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    if state.exists():
+        state.rmdir()
+    folder.rename(state)
+    return BackupReport(
+        site, len(about["files"]), int(about["entries"]), str(about["root"]), origin
+    )
+
+
+def _continue(folder: Path, site: str, about: dict[str, Any]) -> str:
+    """Check the journal and go on with it under a new origin; its name."""
+    old_ring = Keyring.open(folder / "keys", site)
+    journal = Journal(folder / "journal.db", site, old_ring.checkpoints)
+    try:
+        faults = journal.verify()
+        if journal.root().hex() != about["root"]:
+            faults.append(f"the root is {journal.root().hex()}, expected {about['root']}")
+        checkpoint = journal.checkpoint()
+    finally:
+        journal.close()
+    if faults:
+        raise InputError(f"the journal of the backup does not hold: {faults[0]}")
+    old, new = renew_origin(folder / "keys", site)
+    ring = Keyring.open(folder / "keys", site)
+    journal = Journal(folder / "journal.db", site, new)
+    try:
+        writer = FactWriter(journal, ring)
+        writer.enrol("checkpoints", new.public, AUTHOR)
+        writer.revoke(old.public, AUTHOR)
+        body = {"checkpoint": checkpoint.decode(), "origin": old.name}
+        writer.record(REGISTRY, "journal_restored", new.name, body, author=AUTHOR)
+    finally:
+        journal.close()
+    return new.name

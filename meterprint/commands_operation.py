@@ -1,0 +1,70 @@
+"""Commands of operation: backup, restore, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, emit
+
+TITLES = {"files": "files / 文件"}
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="zip file to write / 备份文件")],
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Back up keys, journal and outboxes while they are in use. / 在线备份。"""
+    from meterprint.backup import backup as run
+
+    with Progress(TITLES).shown() as progress:
+        report = run(state, target, lambda done, total: progress("files", done, total))
+    if json:
+        emit({**asdict(report), "path": str(target)})
+        return
+    typer.echo(f"{target}: {report.files} files, {report.entries} journal entries")
+    typer.echo("It holds secret keys: keep it like them. / 其中含有私钥，请妥善保管。")
+
+
+def restore(
+    archive: Annotated[Path, typer.Argument(help="backup to restore / 备份文件")],
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Restore a backup into a new state directory. / 恢复备份。"""
+    from meterprint.backup import restore as run
+
+    with Progress(TITLES).shown() as progress:
+        report = run(archive, state, lambda done, total: progress("files", done, total))
+    if json:
+        emit({**asdict(report), "state": str(state)})
+        return
+    typer.echo(f"{state}: site {report.site}, {report.entries} journal entries, whole")
+    typer.echo(f"The journal goes on as {report.origin}; agents send what it lacks.")
+
+
+def doctor(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """Say what could keep a site from working, and the remedy. / 运行环境体检。"""
+    from meterprint.doctor import FAIL, diagnose
+
+    found = diagnose(state)
+    if json:
+        emit([asdict(one) for one in found])
+    else:
+        for one in found:
+            typer.echo(f"{one.result:<5} {one.id:<9} {one.seen}")
+            if one.remedy:
+                typer.echo(f"{'':<15} → {one.remedy}")
+    if any(one.result == FAIL for one in found):
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(backup)
+    app.command()(restore)
+    app.command()(doctor)
