@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit
+from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit, parse_moment
 from mrv.errors import InputError
 
 keys = typer.Typer(help="Keys of the site. / 密钥。", no_args_is_help=True)
@@ -106,6 +106,40 @@ def show_checkpoint(state: StateOption = DEFAULT_STATE) -> None:
     finally:
         site.close()
     typer.echo(note.decode(), nl=False)
+
+
+@journal.command("close-chain")
+def close_chain(
+    agent: Annotated[str, typer.Argument()],
+    stream: Annotated[str, typer.Argument()],
+    start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")],
+    end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")],
+    reason: Annotated[str, typer.Option(help="why nothing more will come / 原因")],
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """State that nothing more will come of a stretch of a stream. / 声明数据流某段不再补传。"""
+    from meterprint.site import open_site
+    from mrv.fact import REGISTRY
+
+    first, last = parse_moment(start, "--from"), parse_moment(end, "--to")
+    if last <= first:
+        raise InputError("the end lies before the start", field="--to")
+    site = open_site(state)
+    try:
+        body = {"agent": agent, "stream": stream, "reason": reason}
+        fact = site.facts.record(
+            REGISTRY,
+            "chain_closed",
+            f"{agent}/{stream}",
+            body,
+            author=author,
+            valid_from=first,
+            valid_to=last,
+        )
+    finally:
+        site.close()
+    typer.echo(f"registry#{fact.header.seq} chain_closed {agent}/{stream}")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
+from mrv.measurement.activity import STATE_RULES
+from mrv.measurement.calibration import CertificateState
+
 REPO = Path(__file__).resolve().parent.parent
 
 
@@ -55,3 +58,29 @@ def test_no_tracked_file_names_this_machine_or_a_package_host():
         text = path.read_text(encoding="utf-8", errors="replace")
         for word in (*hosts, *places):
             assert word not in text, (name, word)
+
+
+def test_every_rule_of_a_finding_is_explained():
+    text = (REPO / "docs" / "reference" / "findings.md").read_text()
+    explained = set(re.findall(r"`([a-z_]+)`", text))
+    named = re.compile(r"(?:Finding|_find|_finding)\(\s*\"([a-z_]+)\"")
+    rules = {rule for rule, _ in STATE_RULES if rule}
+    rules |= {f"certificate_{state.value}" for state in CertificateState} - {"certificate_valid"}
+    for folder in ("mrv", "footprint", "edge_agent", "ingest", "meterprint"):
+        for path in (REPO / folder).rglob("*.py"):
+            rules |= set(named.findall(path.read_text()))
+    assert rules - explained == set()
+
+
+def test_the_how_to_guides_name_commands_that_exist():
+    from typer.main import get_command
+
+    from meterprint.cli import app
+
+    group = get_command(app)
+    for path in (REPO / "docs").rglob("*.md"):
+        for line in re.findall(r"meterprint ([a-z-]+(?: [a-z-]+)?)", path.read_text()):
+            first, _, second = line.partition(" ")
+            assert first in group.commands, (path.name, line)
+            inner = getattr(group.commands[first], "commands", None)
+            assert inner is None or second in inner, (path.name, line)
