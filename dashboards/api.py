@@ -31,6 +31,49 @@ class BatchEventBody(BaseModel):
     supersedes: int | None = Field(default=None, ge=0, description="seq of the fact it corrects")
 
 
+class Refusal(BaseModel):
+    """Why something was not done."""
+
+    error: str
+    """What was wrong."""
+    field: str = ""
+    """Field concerned, "" = none."""
+    hint: str = ""
+    """What to do."""
+    seen: str = ""
+    """What was seen in the field."""
+
+
+class Taken(BaseModel):
+    """A batch event, as it was entered."""
+
+    chain: str
+    """Chain of facts."""
+    seq: int
+    """Place in the chain."""
+    new: bool
+    """False: the event was known already."""
+
+
+Answers = dict[int | str, dict[str, Any]]
+UNKNOWN: Answers = {404: {"model": Refusal, "description": "there is nothing of that name"}}
+"""Answer to a name nobody has."""
+EVENT: Answers = {
+    200: {"model": Taken, "description": "known already"},
+    201: {"model": Taken, "description": "entered"},
+    400: {"model": Refusal, "description": "not JSON"},
+    403: {"model": Refusal, "description": "a request from another site's page"},
+    409: {"model": Refusal, "description": "the event id is known with another content"},
+    422: {"model": Refusal, "description": "a field is not as it should be"},
+    503: {"model": Refusal, "description": "the journal cannot be written now"},
+}
+"""Answers to a batch event."""
+
+
+def _plain(kind: str, what: str) -> Answers:
+    return {200: {"content": {kind: {}}, "description": what}, **UNKNOWN}
+
+
 def _refused(error: MeterprintError, status: int) -> JSONResponse:
     field = error.field if isinstance(error, InputError) else ""
     return JSONResponse(
@@ -63,7 +106,11 @@ def router(read: ReadModel) -> APIRouter:
         """All batches, newest first."""
         return [batch_row(result) for result in read.batches()]
 
-    @api.get("/batches/{name}.csv")
+    @api.get(
+        "/batches/{name}.csv",
+        response_class=Response,
+        responses=_plain("text/csv", "contributions"),
+    )
     def batch_csv(name: str) -> Response:
         """Contributions of a batch as CSV."""
         result = read.batch(name)
@@ -80,7 +127,7 @@ def router(read: ReadModel) -> APIRouter:
         writer.writerows(rows)
         return Response(buffer.getvalue(), media_type="text/csv; charset=utf-8")
 
-    @api.get("/batches/{name}")
+    @api.get("/batches/{name}", responses=UNKNOWN)
     def batch(name: str) -> Response:
         """One batch, whole."""
         result = read.batch(name)
@@ -104,14 +151,18 @@ def router(read: ReadModel) -> APIRouter:
         }
         return JSONResponse(value)
 
-    @api.get("/batches/{name}/evidence")
+    @api.get("/batches/{name}/evidence", responses=UNKNOWN)
     def evidence(name: str) -> Response:
         """The envelopes a batch draws on, and the head of the journal."""
         if read.batch(name) is None:
             return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
         return JSONResponse(read.evidence(name).to_json())
 
-    @api.get("/batches/{name}/bundle.zip")
+    @api.get(
+        "/batches/{name}/bundle.zip",
+        response_class=Response,
+        responses=_plain("application/zip", "evidence bundle"),
+    )
     def bundle(name: str) -> Response:
         """The evidence bundle of a batch."""
         try:
@@ -120,7 +171,11 @@ def router(read: ReadModel) -> APIRouter:
             return _refused(error, 404)
         return Response(data, media_type="application/zip")
 
-    @api.get("/entries/{identity}")
+    @api.get(
+        "/entries/{identity}",
+        response_class=Response,
+        responses=_plain("text/plain", "the entry as it was signed"),
+    )
     def entry(identity: str) -> Response:
         """A journal entry as it was signed: envelope, channel table or fact header."""
         known = len(identity) == 64 and all(c in "0123456789abcdef" for c in identity)
@@ -181,7 +236,7 @@ def router(read: ReadModel) -> APIRouter:
         size, root = read.journal()
         return {"entries": size, "root": root}
 
-    @api.post("/batch-events", status_code=201)
+    @api.post("/batch-events", status_code=201, responses=EVENT)
     def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:
         """State that a batch starts or ends; 201 new, 200 known already."""
         author = f"http:{request.client.host if request.client else ''}"
