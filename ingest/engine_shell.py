@@ -6,6 +6,7 @@ Everything here can be thrown away and rebuilt: results are a function of the jo
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,6 +220,16 @@ class EngineShell:
             if self._stale:
                 dirty = self._settle()
                 self._dirty = None if dirty else self._dirty
+
+    @property
+    def lag(self) -> int:
+        """Journal entries not taken in yet."""
+        return self._journal.size - self._index
+
+    def batch_findings(self) -> Counter[str]:
+        """Findings of the batches' results by rule, without looking at anything else."""
+        results = list(self.results.values())
+        return Counter(finding.rule for result in results for finding in result.findings)
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted."""

@@ -168,6 +168,11 @@ class Subscriber:
                 if self._stopping.wait(RETRY_S):
                     return None
 
+    @property
+    def holes(self) -> int:
+        """Chains with envelopes that must exist and have not come."""
+        return self._wants.open
+
     def stop(self) -> None:
         """Disconnect; what is not acknowledged comes again at the next start."""
         self._stopping.set()

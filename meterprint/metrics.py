@@ -40,4 +40,23 @@ def metrics_text(live: LiveSite) -> str:
     for agent, state in live.agent_states.items():
         if isinstance(state.get("depth"), int):
             depth.labels(agent).set(state["depth"])
+    gauge("engine_lag", "Journal entries the engine has not taken in", live.site.engine.lag)
+    gauge("chains_with_holes", "Streams whose agent is asked for envelopes", live.subscriber.holes)
+    gauge("batches", "Batches known", len(live.site.engine.results))
+    lag = Gauge(
+        "meterprint_view_lag",
+        "Journal entries a view has not taken in",
+        ["view"],
+        registry=registry,
+    )
+    for name, view in live.views.items():
+        lag.labels(name).set(view.projector.lag)
+    odd = Gauge(
+        "meterprint_findings",
+        "Findings of batches, by rule",
+        ["rule"],
+        registry=registry,
+    )
+    for rule, count in live.site.engine.batch_findings().items():
+        odd.labels(rule).set(count)
     return generate_latest(registry).decode()

@@ -146,7 +146,19 @@ def test_the_interface_gives_the_engines_figures(plant):
     assert "press" in get(f"{url}api/v1/batches/{settled['batch']}.csv")
     assert get(f"{url}healthz") == "ok\n"
     assert get(f"{url}readyz") == "ok\n"
-    assert "meterprint_journal_entries" in get(f"{url}metrics")
+    metrics = get(f"{url}metrics")
+    for name in (
+        "journal_entries",
+        "commit_seconds",
+        'outbox_depth{agent="gateway"}',
+        'view_lag{view="segments"}',
+        'findings{rule="certificate_expired"}',
+        'messages_quarantined{reason="bad_signature"}',
+        "chains_with_holes",
+    ):
+        assert f"meterprint_{name}" in metrics, name
+    helped = re.findall(r"^# HELP (\S+) \S", metrics, re.MULTILINE)
+    assert set(helped) == set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE))
     assert "/api/v1/batch-events" in get(f"{url}openapi.json")
 
 
