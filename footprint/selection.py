@@ -1,8 +1,12 @@
-"""Footprint of a selection: product × period (design §3): Σ burden / Σ good units."""
+"""Footprint of a selection: product × period × sites (design §3): Σ burden / Σ good units.
+
+Batches of one site share its instruments and certificates; batches of all sites share the emission
+factors, so what a factor is off by adds up over sites and what an instrument is off by does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -24,6 +28,8 @@ class Selection:
     """To, ns UTC, exclusive."""
     batches: tuple[BatchResult, ...]
     """Settled batches that end in the period."""
+    sites: tuple[str, ...]
+    """Site of each of them."""
     open: tuple[str, ...]
     """Batches of the product that end in it but are provisional: left out, and said."""
 
@@ -40,7 +46,8 @@ class Selection:
     @property
     def components(self) -> Components:
         """Uncertainty of the sum: what batches share adds up, what is their own does not."""
-        return total([b.components for b in self.batches])
+        pairs = zip(self.sites, self.batches, strict=True)
+        return total([of_site(site, b.components) for site, b in pairs])
 
     def to_json(self) -> dict[str, Any]:
         """Exact text."""
@@ -50,7 +57,11 @@ class Selection:
             "product": self.product,
             "from": str(self.start),
             "to": str(self.end),
-            "batches": [{"batch": b.batch.id, "digest": b.digest()} for b in self.batches],
+            "sites": sorted(set(self.sites)),
+            "batches": [
+                {"batch": b.batch.id, "digest": b.digest(), "site": site}
+                for site, b in zip(self.sites, self.batches, strict=True)
+            ],
             "provisional": list(self.open),
             "incomplete": sorted({name for b in self.batches for name in b.incomplete}),
             "boundary": self.batches[0].boundary if self.batches else "gate_to_gate",
@@ -63,18 +74,37 @@ class Selection:
         }
 
 
-def selection(results: Sequence[BatchResult], product: str, start: int, end: int) -> Selection:
-    """The batches of `product` that end in [start, end)."""
+SHARED = "factor:"
+"""Prefix of the components that batches of different sites share."""
+
+
+def of_site(site: str, components: Components) -> Components:
+    """Components with the site in their tags, but for those that all sites share."""
+    return Components(
+        {
+            source if source.startswith(SHARED) else f"{site}/{source}": value
+            for source, value in components.items()
+        }
+    )
+
+
+def selection(
+    sites: Mapping[str, Sequence[BatchResult]], product: str, start: int, end: int
+) -> Selection:
+    """The batches of `product` that end in [start, end) at any of the sites."""
     ended = [
-        r
+        (r.batch.end, site, r.batch.id, r)
+        for site, results in sites.items()
         for r in results
         if r.batch.product == product and r.batch.end is not None and start <= r.batch.end < end
     ]
-    ended.sort(key=lambda r: (r.batch.end or 0, r.batch.id))
+    ended.sort(key=lambda row: row[:3])
+    settled = [row for row in ended if row[3].state is not BatchState.PROVISIONAL]
     return Selection(
         product,
         start,
         end,
-        tuple(r for r in ended if r.state is not BatchState.PROVISIONAL),
-        tuple(r.batch.id for r in ended if r.state is BatchState.PROVISIONAL),
+        tuple(row[3] for row in settled),
+        tuple(row[1] for row in settled),
+        tuple(row[2] for row in ended if row[3].state is BatchState.PROVISIONAL),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,12 @@ from meterprint.output import (
     table,
 )
 from mrv.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from footprint.batch import BatchResult
+    from footprint.plant import LocalText
 
 batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
 LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_per_unit")
@@ -152,36 +158,66 @@ def footprint(
     start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")] = "",
     end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")] = "",
     state: StateOption = DEFAULT_STATE,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--and-state", help="state directory of a further site / 其他工厂"),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Footprint of a batch, or of a product over a period. / 批次或产品时段的足迹。"""
-    from footprint.selection import selection
-    from meterprint.site import open_site
-
+    """Footprint of a batch, or of a product over a period and sites. / 批次或产品时段的足迹。"""
     if bool(name) == bool(product):
         raise InputError("name a batch, or a product with --from and --to")
-    site = open_site(state)
-    try:
-        if name:
-            site.engine.settle()
-            result = site.engine.engine.batch(name)
-            if result is None:
-                raise InputError(f"no batch is called {name!r}", hint="see `batch list`")
-            value = {**result.to_json(), "digest": result.digest()}
-        else:
-            site.refresh()
-            value = selection(
-                list(site.engine.results.values()),
-                product,
-                parse_moment(start, "--from"),
-                parse_moment(end, "--to"),
-            ).to_json()
-        plant = site.plant()
-    finally:
-        site.close()
+    if name and also:
+        raise InputError("a batch belongs to one site", field="--and-state")
+    if name:
+        value, notes = _of_batch(state, name)
+    else:
+        period = parse_moment(start, "--from"), parse_moment(end, "--to")
+        value, notes = _of_product([state, *(also or ())], product, *period)
     if json:
         emit(value)
         return
+    _show(value, notes)
+
+
+def _of_batch(state: Path, name: str) -> tuple[dict[str, Any], list[LocalText]]:
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        site.engine.settle()
+        result = site.engine.engine.batch(name)
+        plant = site.plant()
+    finally:
+        site.close()
+    if result is None:
+        raise InputError(f"no batch is called {name!r}", hint="see `batch list`")
+    return {**result.to_json(), "digest": result.digest()}, list(plant.notes if plant else ())
+
+
+def _of_product(
+    states: Sequence[Path], product: str, start: int, end: int
+) -> tuple[dict[str, Any], list[LocalText]]:
+    from footprint.selection import selection
+    from meterprint.site import open_site
+
+    sites: dict[str, list[BatchResult]] = {}
+    notes: list[LocalText] = []
+    for state in states:
+        site = open_site(state)
+        try:
+            if site.name in sites:
+                raise InputError(f"{state} is of site {site.name} again", field="--and-state")
+            site.refresh()
+            sites[site.name] = list(site.engine.results.values())
+            plant = site.plant()
+            notes += [note for note in (plant.notes if plant else ()) if note not in notes]
+        finally:
+            site.close()
+    return selection(sites, product, start, end).to_json(), notes
+
+
+def _show(value: dict[str, Any], notes: Sequence[LocalText]) -> None:
     partial = value["boundary"] == "gate_to_gate"
     title = (
         "partial footprint, gate to gate / 产品部分碳足迹（大门到大门）"
@@ -194,7 +230,7 @@ def footprint(
         typer.echo(f"state / 状态: {value['state']} {', '.join(value['waits'])}")
     if value["incomplete"]:
         typer.echo(f"incomplete / 不完整: {', '.join(value['incomplete'])}")
-    for note in plant.notes if plant else ():
+    for note in notes:
         typer.echo(f"{note.en} / {note.zh}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from fractions import Fraction
 
@@ -304,10 +305,23 @@ def test_a_product_over_a_period_keeps_shared_errors_whole():
             ),
         }
     )
-    both = selection(results, "p", 0, 10**18)
+    both = selection({"x": results}, "p", 0, 10**18)
     factor = [abs(r.components["factor:f"]) for r in results]
     assert both.components["factor:f"] == pytest.approx(sum(factor))
     assert both.footprint == sum(r.footprint for r in results)
+
+
+def test_sites_share_what_their_factors_are_off_by_and_nothing_of_their_instruments():
+    result = simple().engine().batch("b1")
+    one = selection({"x": [result]}, "p", 0, 10**18)
+    two = selection({"x": [result], "y": [result]}, "p", 0, 10**18)
+    assert two.sites == ("x", "y")
+    assert (two.footprint, two.good) == (2 * one.footprint, 2 * one.good)
+    factor = result.components["factor:f"]
+    rest = math.sqrt(sum(v * v for s, v in result.components.items() if s != "factor:f"))
+    assert rest > 0
+    assert two.components.u == pytest.approx(math.hypot(2 * factor, math.sqrt(2) * rest))
+    assert two.to_json()["sites"] == ["x", "y"]
 
 
 def test_the_catalogue_chooses_exactly_one_and_says_why(shared):
