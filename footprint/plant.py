@@ -159,6 +159,8 @@ class Policy:
 
     pool_window: int = 3600 * NS_PER_S
     """Window in which pools are shared, ns: the plant hour."""
+    pool_offset: int = 0
+    """How far plant time runs ahead of UTC, ns: windows begin at whole multiples of plant time."""
     changeover: int = 3600 * NS_PER_S
     """Longest time between batches of different products that is changeover, ns."""
     gap: int = 900 * NS_PER_S

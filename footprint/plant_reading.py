@@ -170,6 +170,7 @@ def _policy(node: Node) -> Policy:
     node.members(
         (
             "pool_window_s",
+            "pool_offset_s",
             "changeover_s",
             "gap_s",
             "key",
@@ -182,6 +183,7 @@ def _policy(node: Node) -> Policy:
     table = defaults.value if isinstance(defaults.value, dict) else {}
     return Policy(
         pool_window=node.child("pool_window_s").integer(3600, low=1) * NS_PER_S,
+        pool_offset=node.child("pool_offset_s").integer(0) * NS_PER_S,
         changeover=node.child("changeover_s").integer(3600) * NS_PER_S,
         gap=node.child("gap_s").integer(900) * NS_PER_S,
         key=node.child("key").choice(("good_count", "good_mass"), "good_count"),

@@ -53,12 +53,13 @@ class PoolPlan:
         self._timelines = timelines
         self._plant = plant
         self._window = plant.policy.pool_window
+        self._offset = plant.policy.pool_offset
         self._origin = origin
         self._held: dict[tuple[int, int], tuple[dict[str, int], bool]] = {}
 
     def window_at(self, moment: int) -> tuple[int, int]:
         """The window that holds `moment`, ns."""
-        start = moment // self._window * self._window
+        start = (moment + self._offset) // self._window * self._window - self._offset
         return start, start + self._window
 
     def _keys(self, start: int, end: int) -> tuple[dict[str, int], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import read_plant
 from footprint.reader import InputErrors, Node
 from mrv.errors import InputError, MeterprintError
+from mrv.interval import NS_PER_S
 from mrv.measurement.calibration import read_certificate
 
 FILE_ONLY = ("factors", "derived_factors", "certificates")
@@ -56,6 +58,10 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
     factors = _factor_files(path, source.tree, faults, elsewhere)
     members = {k: v for k, v in source.tree.items() if k not in FILE_ONLY}
     plant, found = read_plant(members)
+    if not found and (offset := _pool_offset(plant)):
+        policy = {**(members.get("policy") or {}), "pool_offset_s": str(offset)}
+        members["policy"] = policy
+        plant, found = read_plant(members)
     faults += found
     _certificates(source.tree, plant, faults)
     _places(plant, faults)
@@ -180,6 +186,21 @@ def _certificates(tree: dict[str, Any], plant: PlantModel, faults: list[InputErr
                 day_moment(value.value, value.path)
             except InputError:
                 value.fault("a day is expected", "write 2026-01-31")
+
+
+def _pool_offset(plant: PlantModel) -> int:
+    """Seconds by which pool windows of plant time lie beside those of UTC; 0 = nothing to state.
+
+    The zone's standard time counts, so that windows keep their length when the clock changes.
+    """
+    if plant.policy.pool_offset:
+        return 0
+    try:
+        standard = datetime(2026, 1, 1, tzinfo=ZoneInfo(plant.time_zone))
+    except (ValueError, OSError, LookupError):
+        return 0
+    ahead = (standard.utcoffset() or timedelta()) - (standard.dst() or timedelta())
+    return int(ahead.total_seconds()) % (plant.policy.pool_window // NS_PER_S)
 
 
 def _places(plant: PlantModel, faults: list[InputError]) -> None:

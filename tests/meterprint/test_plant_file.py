@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
 
+from footprint.pools import PoolPlan
 from footprint.reader import InputErrors
 from meterprint.cli import app
 from meterprint.plant_file import check_plant, load_plant
@@ -195,3 +198,30 @@ def test_the_shipped_steel_data_is_the_published_file(shared, tmp_path):
     assert mine.read_bytes() == copy.read_bytes()
     assert "CC BY 4.0" in (REPO / "examples/steel_plant/README.md").read_text()
     assert "steel_2018h1" in (REPO / "NOTICE").read_text()
+
+
+@pytest.mark.parametrize(
+    ("zone", "window", "offset"),
+    [
+        ("UTC", 3600, 0),
+        ("Asia/Shanghai", 3600, 0),
+        ("Asia/Kolkata", 3600, 1800),
+        ("Asia/Shanghai", 86_400, 28_800),
+        ("America/New_York", 86_400, 68_400),
+        ("Europe/Berlin", 86_400, 3600),
+    ],
+)
+def test_pool_windows_begin_with_the_hours_and_days_of_the_plant(tmp_path, zone, window, offset):
+    path = tmp_path / "plant.yaml"
+    path.write_text(
+        f"site: s\ntime_zone: {zone}\npolicy: {{pool_window_s: {window}}}\nlines: [{{id: l}}]\n"
+    )
+    plant = load_plant(path).plant
+    assert plant.policy.pool_offset == offset * 10**9
+    plan = PoolPlan([], plant, None)
+    start, end = plan.window_at(1_790_000_000 * 10**9)
+    local = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).replace(tzinfo=None)
+    standard = local - (datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).dst() or timedelta())
+    assert (standard.minute, standard.second) == (0, 0)
+    assert window < 86_400 or standard.hour == 0
+    assert end - start == window * 10**9
