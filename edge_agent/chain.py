@@ -50,6 +50,8 @@ class StreamChain:
         *,
         amounts: frozenset[str] = frozenset(),
         now: Callable[[], int] = time.time_ns,
+        mono: Callable[[], int] = time.monotonic_ns,
+        boot: str | None = None,
         epoch: str | None = None,
     ) -> None:
         self.stream = stream
@@ -60,7 +62,8 @@ class StreamChain:
         self._amounts = amounts
         self._now = now
         self._epoch = epoch or new_epoch()
-        self._boot = boot_id()
+        self._mono = mono
+        self._boot = boot_id() if boot is None else boot
         self._seq = 0
         self._prev = ""
 
@@ -102,7 +105,7 @@ class StreamChain:
             prev=self._prev,
             after=self._after if self._seq == 0 else None,
             t=moment,
-            mono=time.monotonic_ns(),
+            mono=self._mono(),
             boot=self._boot,
             clk=clock,
             cfg=self.cfg,

@@ -1,0 +1,59 @@
+"""Power cuts of outbox and journal: what was committed is there, and the harness sees a loss."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults.disk import SECTOR, Disk, Operation
+from tests.faults.power import power_cuts
+from tests.faults.work import WORKS
+
+CUTS = 600
+"""Of each store; the long form makes a hundred thousand and more."""
+
+stores = pytest.mark.parametrize("name", WORKS)
+
+
+@stores
+def test_a_power_cut_loses_nothing_that_was_committed(name):
+    outcome = power_cuts(WORKS[name], CUTS, each=100)
+    assert outcome.done == CUTS
+    assert outcome.examples == []
+
+
+@stores
+@pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])
+def test_the_harness_finds_the_loss_of_a_store_that_does_not_sync(name, synchronous):
+    outcome = power_cuts(WORKS[name], 300, each=50, synchronous=synchronous)
+    assert any("lost" in example for example in outcome.examples)
+
+
+def test_what_was_synced_stays_and_what_was_not_may_go():
+    disk = Disk()
+    synced, unsynced = b"a" * 4 * SECTOR, b"b" * 4 * SECTOR
+    for operation in (
+        Operation("create", "x-wal"),
+        Operation("write", "x-wal", 0, synced),
+        Operation("sync", "x-wal"),
+        Operation("write", "x-wal", 2 * SECTOR, unsynced),
+    ):
+        disk.apply(operation)
+    choice = random.Random(1)
+    seen = [disk.cut(choice)["x-wal"] for _ in range(200)]
+    assert all(image.startswith(b"a" * 2 * SECTOR) for image in seen)
+    assert synced in seen
+    assert synced[: 2 * SECTOR] + unsynced in seen
+    torn = [image for image in seen if image.count(b"b") % SECTOR]
+    assert torn
+
+
+def test_a_new_name_is_lost_until_its_folder_is_synced():
+    disk = Disk()
+    disk.apply(Operation("create", "x"))
+    choice = random.Random(1)
+    assert {frozenset(disk.cut(choice)) for _ in range(50)} == {frozenset(), frozenset({"x"})}
+    disk.apply(Operation("create", "x-wal"))
+    disk.apply(Operation("sync", "x-wal"))
+    assert {frozenset(disk.cut(choice)) for _ in range(50)} == {frozenset({"x", "x-wal"})}
