@@ -8,7 +8,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	then echo $$p; break; fi; done)
 FAST := -m "not slow and not browser and not influx and not broker"
 
-.PHONY: demo test check lint bench servers venv clean
+.PHONY: demo test check lint faults bench servers venv clean
 
 venv: $(STAMP)
 
@@ -38,6 +38,9 @@ lint: $(STAMP)
 
 check: lint
 	@$(PY) -m pytest -q $(FAST)
+
+faults: servers
+	@$(PY) -m tests.faults
 
 bench: servers
 	@for b in bench/*_bench.py; do $(PY) $$b || exit 1; done

@@ -23,7 +23,7 @@ from mrv.verification.note import split
 from tests.conftest import REPO, missing
 from tests.faults.processes import AGENT, SITE, readings
 
-TOTAL = 20_000
+TOTAL = int(os.environ.get("METERPRINT_KILL_READINGS", "20000"))
 KILLS = int(os.environ.get("METERPRINT_KILLS", "20"))
 """Kills of each of the three."""
 PLANT = {
