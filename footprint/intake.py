@@ -6,36 +6,15 @@ is all a verifier has. The server keeps readings in a series store instead and s
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
+from threading import Lock
 
+from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from mrv.channel import Channel, ChannelTable
-from mrv.envelope import Column, Envelope, column_times
+from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain, chain_link
 from mrv.series import Series, SeriesKey
-
-Row = tuple[int, int, int, str]
-"""(ok, v, length ns, tag) of one reading; of two at one time the larger row stands."""
-FAILED: Row = (0, 0, 0, "")
-"""A failed reading of a counter or gauge."""
-
-
-def rows(column: Column) -> list[tuple[int, Row]]:
-    """Time and row of each reading of a column."""
-    times = column_times(column)
-    if not column.length and not column.tag:
-        return [
-            (t, (1, v, 0, "") if v is not None else FAILED)
-            for t, v in zip(times, column.v, strict=True)
-        ]
-    size = len(column.v)
-    lengths = column.length or [0] * size
-    tags = column.tag or [None] * size
-    return [
-        (t, (0 if v is None else 1, v or 0, length, tag or ""))
-        for t, v, length, tag in zip(times, column.v, lengths, tags, strict=True)
-    ]
 
 
 def series_of(items: Sequence[tuple[int, Row]]) -> Series:
@@ -143,50 +122,39 @@ class EnvelopeIndex:
 
 
 class MemoryReadings(EnvelopeIndex):
-    """Readings held in memory: what a verifier has after opening a bundle."""
+    """Readings held in memory: what a verifier has after opening a bundle.
+
+    Pages read while ingest adds, so both take turns.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[SeriesKey, dict[int, Row]] = {}
-        self._times: dict[SeriesKey, list[int]] = {}
+        self._held: dict[SeriesKey, HeldSeries] = {}
+        self._turn = Lock()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
-        super().add_envelope(identity, envelope)
-        for column in envelope.cols:
-            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
-            held = self._rows.setdefault(key, {})
-            fresh = rows(column)
-            known = len(held)
-            if all(t not in held for t, _ in fresh):
-                held.update(fresh)
-            if len(held) != known + len(fresh):  # a time that is known, or stands twice in here
-                for t, row in fresh:
-                    held[t] = max(held.get(t, row), row)
-            self._times.pop(key, None)
-
-    def _ordered(self, key: SeriesKey) -> list[int]:
-        times = self._times.get(key)
-        if times is None:
-            times = self._times[key] = sorted(self._rows.get(key, ()))
-        return times
+        with self._turn:
+            super().add_envelope(identity, envelope)
+            for column in envelope.cols:
+                key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+                held = self._held.get(key)
+                if held is None:
+                    held = self._held[key] = HeldSeries()
+                held.add(column)
 
     def span(self, key: SeriesKey) -> tuple[int, int] | None:
         """Times of the first and last reading, ns; None where there is none."""
-        times = self._ordered(key)
-        return (times[0], times[-1]) if times else None
+        held = self._held.get(key)
+        if held is None:
+            return None
+        with self._turn:
+            return held.span()
 
     def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings in [start, end) and up to `margin` good ones on either side."""
-        times = self._ordered(key)
-        held = self._rows.get(key, {})
-        left, right = bisect_left(times, start), bisect_left(times, end)
-        wanted = margin
-        while left > 0 and wanted > 0:
-            left -= 1
-            wanted -= held[times[left]][0]
-        wanted = margin
-        while right < len(times) and wanted > 0:
-            wanted -= held[times[right]][0]
-            right += 1
-        return series_of([(t, held[t]) for t in times[left:right]])
+        held = self._held.get(key)
+        if held is None:
+            return Series([], [], [])
+        with self._turn:
+            return held.read(start, end, margin)
