@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dashboards import api_batches
+from dashboards.provenance import certificate_row
 from dashboards.read_model import ReadModel
+from footprint.exact import decimal_text
 from footprint.rows import batch_row, iso
 from mrv.errors import InputError, MeterprintError
 
@@ -40,6 +41,7 @@ def _refused(error: MeterprintError, status: int) -> JSONResponse:
 def router(read: ReadModel) -> APIRouter:
     """The routes of the interface."""
     api = APIRouter(prefix="/api/v1")
+    api.include_router(api_batches.router(read))
 
     @api.get("/lines")
     def lines() -> list[dict[str, Any]]:
@@ -57,47 +59,6 @@ def router(read: ReadModel) -> APIRouter:
             for now in read.lines()
         ]
 
-    @api.get("/batches")
-    def batches() -> list[dict[str, Any]]:
-        """All batches, newest first."""
-        return [batch_row(result) for result in read.batches()]
-
-    @api.get("/batches/{name}.csv")
-    def batch_csv(name: str) -> Response:
-        """Contributions of a batch as CSV."""
-        result = read.batch(name)
-        if result is None:
-            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
-        rows = result.to_json()["sources"]
-        buffer = io.StringIO()
-        columns = [c for c in rows[0] if c != "parts"] if rows else ["source"]
-        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return Response(buffer.getvalue(), media_type="text/csv; charset=utf-8")
-
-    @api.get("/batches/{name}")
-    def batch(name: str) -> Response:
-        """One batch, whole."""
-        result = read.batch(name)
-        if result is None:
-            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
-        value = {
-            **result.to_json(),
-            "digest": result.digest(),
-            "revisions": [
-                {
-                    "index": r.index,
-                    "digest": r.digest,
-                    "state": r.state.value,
-                    "per_unit": r.footprint,
-                }
-                for r in read.revisions(name)
-            ],
-            "findings": [{"rule": f.rule, "subject": f.subject} for f in result.findings],
-        }
-        return JSONResponse(value)
-
     @api.get("/meters")
     def meters() -> list[dict[str, Any]]:
         """Every instrument."""
@@ -106,6 +67,11 @@ def router(read: ReadModel) -> APIRouter:
                 "instrument": row.instrument.id,
                 "kind": row.instrument.kind,
                 "serial": row.instrument.serial,
+                "point": row.instrument.point,
+                "profile": row.instrument.profile,
+                "ratio": decimal_text(row.instrument.ratio),
+                "mpe_percent": decimal_text(row.instrument.mpe * 100),
+                "agent": row.instrument.agent,
                 "certificate": row.certificate,
                 "certificate_state": row.state,
                 "due": iso(row.due),
@@ -114,6 +80,11 @@ def router(read: ReadModel) -> APIRouter:
             }
             for row in read.meters()
         ]
+
+    @api.get("/certificates")
+    def certificates() -> list[dict[str, Any]]:
+        """Every certificate of the plant's instruments, with its state now."""
+        return [certificate_row(paper, state) for paper, state in read.certificates()]
 
     @api.get("/agents")
     def agents() -> list[dict[str, Any]]:
@@ -149,6 +120,21 @@ def router(read: ReadModel) -> APIRouter:
         """Size and root of the journal."""
         size, root = read.journal()
         return {"entries": size, "root": root}
+
+    @api.get("/journal/{index}")
+    def entry(index: int) -> JSONResponse:
+        """One entry of the journal: the signed text as it came."""
+        found = read.entry(index)
+        if found is None:
+            return JSONResponse({"error": f"the journal has no entry {index}"}, status_code=404)
+        return JSONResponse(
+            {
+                "index": found.index,
+                "kind": found.kind.name.lower(),
+                "identity": found.identity,
+                "note": found.note.decode(),
+            }
+        )
 
     @api.post("/batch-events", status_code=201)
     def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:

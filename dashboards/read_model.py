@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
 from footprint.plant import Instrument, LocalText, PlantModel, Product
 from ingest.engine_shell import EngineShell, Revision
+from ingest.journal import Entry
 from mrv.fact import Fact
 from mrv.finding import Finding
+from mrv.measurement.calibration import Certificate
 from mrv.series import SeriesKey
 
 STALE_S = 15
@@ -44,6 +47,18 @@ class Running(Protocol):
         """Messages refused, by agent."""
         ...
 
+    def index_of(self, identity: str) -> int | None:
+        """Index of an entry of the journal."""
+        ...
+
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
+        ...
+
+    def bundle(self, batch: str) -> bytes:
+        """The evidence bundle of a batch. Raises InputError."""
+        ...
+
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event. Raises InputError."""
         ...
@@ -62,9 +77,9 @@ class LineNow:
     settled: BatchResult | None
     """Latest batch with good output; its figure per unit is shown."""
     product: Product | None
-    """Product of the batch shown."""
+    """Product of the settled batch, else of the latest one."""
     trend: tuple[tuple[int, float], ...]
-    """(end ns, kgCO2e per unit) of recent batches, oldest first."""
+    """(end ns, kgCO2e per unit) of recent batches of the product shown, oldest first."""
     data_at: int | None
     """Time of the newest reading, ns UTC."""
 
@@ -157,9 +172,11 @@ class ReadModel:
         for line in plant.lines:
             results = by_line.get(line.id, [])
             settled = [r for r in results if r.per_unit is not None]
-            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(settled[:TREND])]
             latest = results[0] if results else None
-            product = plant.product(latest.batch.product) if latest else None
+            shown = settled[0] if settled else latest
+            product = plant.product(shown.batch.product) if shown else None
+            alike = [r for r in settled if shown and r.batch.product == shown.batch.product]
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(alike[:TREND])]
             found.append(
                 LineNow(
                     line.id,
@@ -241,6 +258,32 @@ class ReadModel:
             )
             for name in names
         ]
+
+    def certificates(self) -> list[tuple[Certificate, str]]:
+        """Every certificate of the plant's instruments with its state now."""
+        plant = self.plant()
+        knowledge = self._running.engine.engine.knowledge
+        now = time.time_ns()
+        names = [item.id for item in plant.instruments] if plant else []
+        found = [paper for name in names for paper in knowledge.certificates(name)]
+        return [(paper, paper.state_at(now).value) for paper in found]
+
+    def factors(self, result: BatchResult) -> list[FactorUse]:
+        """Factors a batch used."""
+        return factors_of(result, self._running.engine.engine.knowledge)
+
+    def runs(self, name: str) -> list[EnvelopeRun]:
+        """Envelopes a batch draws on, those that close it included."""
+        needs = self._running.engine.needs(name)
+        return [] if needs is None else runs_of(needs.links, self._running.index_of)
+
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
+        return self._running.entry(index)
+
+    def bundle(self, name: str) -> bytes:
+        """The evidence bundle of a batch. Raises InputError."""
+        return self._running.bundle(name)
 
     def findings(self) -> list[Finding]:
         """All findings."""

@@ -6,10 +6,12 @@ Everything here can be thrown away and rebuilt: results are a function of the jo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from footprint.batch import BatchResult, BatchState
+from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
@@ -200,6 +202,19 @@ class EngineShell:
             if self._stale:
                 dirty = self._settle()
                 self._dirty = None if dirty else self._dirty
+
+    @contextmanager
+    def held(self) -> Iterator[Engine]:
+        """The engine with every entry of the journal; nothing is taken in until it is let go."""
+        with self._lock:
+            self.catch_up()
+            self.settle()
+            yield self.engine
+
+    def needs(self, name: str) -> Needs | None:
+        """What a batch draws on, as far as entries are taken in; None = no such batch."""
+        with self._lock:
+            return needs_of(self.engine, name, self._kernels)
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted."""

@@ -11,7 +11,9 @@ import uvicorn
 from dashboards.app import check_bind, create_app
 from dashboards.read_model import ReadModel
 from footprint.plant import PlantModel
+from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
+from ingest.journal import Entry
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
 from mrv.errors import MeterprintError
@@ -20,6 +22,8 @@ from mrv.fact import Fact
 if TYPE_CHECKING:
     from meterprint.demo.run import Demo
 
+BUNDLE_TRIES = 4
+"""Times a bundle is made again because a fact came in meanwhile."""
 START_TRIES = 400
 """Times a starting server is asked whether it is up, 25 ms apart."""
 
@@ -48,6 +52,30 @@ class RunningSite:
     def quarantined(self) -> Mapping[str, int]:
         """Messages refused, by agent."""
         return self._live.site.quarantine.by_agent()
+
+    def index_of(self, identity: str) -> int | None:
+        """Index of an entry of the journal."""
+        return self._live.site.journal.index_of(identity)
+
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
+        journal = self._live.site.journal
+        return journal.entry(index) if 0 <= index < journal.size else None
+
+    def bundle(self, batch: str) -> bytes:
+        """The evidence bundle of a batch. Raises InputError.
+
+        Made again where a fact comes in meanwhile: the checkpoint would bind one the engine has
+        not seen.
+        """
+        site = self._live.site
+        for _ in range(BUNDLE_TRIES):
+            before = site.journal.chain_heads()
+            with site.engine.held() as engine:
+                data = make_bundle(site.journal, site.keyring, engine, batch)
+            if site.journal.chain_heads() == before:
+                return data
+        raise MeterprintError("facts come in while the bundle is made", hint="ask again")
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event. Raises InputError."""

@@ -1,8 +1,6 @@
 "use strict";
-// One event stream for all tabs of a browser.
-const ports = new Set();
-const source = new EventSource("/events");
-source.addEventListener("change", (event) => {
-  for (const port of ports) port.postMessage(event.data);
-});
-self.onconnect = (event) => ports.add(event.ports[0]);
+// One event stream for all tabs of a browser. It keeps no list of tabs: it tells a channel, and
+// ends with the last tab.
+importScripts("/static/stream.js");
+const channel = new BroadcastChannel("meterprint");
+meterprintStream((version) => channel.postMessage({ change: version }));
