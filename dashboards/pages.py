@@ -58,6 +58,7 @@ def router(read: ReadModel) -> APIRouter:
             bad=sum(1 for row in rows if row.state != "valid"),
             papers=read.certificates(),
             agents=read.agents(),
+            findings=read.site_findings(),
         )
 
     @pages.get("/help")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from footprint.batch import BatchResult
+from footprint.batch import BatchResult, Part
 from footprint.catalogue import Choice, FactorError, FactorRequest
 from footprint.exact import decimal_text
 from footprint.factor import row_of
@@ -35,7 +35,8 @@ class FactorUse:
         if self.choice is not None:
             value["uncertainty_pct_used"] = decimal_text(self.choice.uncertainty_pct)
             value["uncertainty_default"] = self.choice.uncertainty_default
-            value["row"] = row_of(self.choice.factor)
+            factor = self.choice.factor
+            value["row"] = {**row_of(factor), "value": decimal_text(factor.value)}
         return value
 
 
@@ -178,7 +179,7 @@ def source_rows(result: BatchResult, factors: Sequence[FactorUse]) -> list[dict[
         rows.append(
             {
                 **row,
-                **{f"part_{part}": amount for part, amount in parts.items()},
+                **{f"part_{part.value}": parts.get(part.value, "0") for part in Part},
                 "factor_name": published.get("name", ""),
                 "factor_region": published.get("region", ""),
                 "factor_valid_from": published.get("valid_from", ""),

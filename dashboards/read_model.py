@@ -285,6 +285,10 @@ class ReadModel:
         """The evidence bundle of a batch. Raises InputError."""
         return self._running.bundle(name)
 
+    def site_findings(self) -> list[Finding]:
+        """What was noticed of instruments, streams and facts."""
+        return self._running.engine.site_findings()
+
     def findings(self) -> list[Finding]:
         """All findings."""
         return self._running.engine.findings()

@@ -80,6 +80,12 @@ CODES: dict[str, tuple[str, str]] = {
     "rule_second_channel": ("同一寄存器有第二个通道", "a second channel for one register"),
     "rule_unknown_channel_table": ("通道表缺失", "channel table is missing"),
     "rule_tier_not_admissible": ("可信等级不被采纳", "assurance tier is not admissible"),
+    "rule_clock_step": ("采集端时钟被调整", "clock of the agent was set"),
+    "rule_equivocation": ("同一序号有两个数据信封", "two envelopes with one number"),
+    "rule_fork": ("数据流分叉", "stream forked"),
+    "rule_unknown_instrument": ("未登记的计量器具", "instrument the plant does not state"),
+    "rule_unreadable_entry": ("账本条目无法读取", "entry of the journal cannot be read"),
+    "rule_unreadable_fact": ("事实记录无法读取", "fact cannot be read"),
 }
 """Code with its family → (zh, en)."""
 

@@ -216,16 +216,22 @@ class EngineShell:
         with self._lock:
             return needs_of(self.engine, name, self._kernels)
 
-    def findings(self) -> list[Finding]:
-        """All findings, without twins, sorted."""
+    def site_findings(self) -> list[Finding]:
+        """What was noticed of instruments, streams and facts, without twins, sorted."""
         with self._lock:
             found: set[Finding] = set(self.entry_findings)
             found.update(self.engine.knowledge.findings)
             found.update(self.engine.meter_findings())
-            for result in self.results.values():
-                found.update(result.findings)
             found.update(self._chain_findings())
             found.update(self._unknown())
+            return sorted(found)
+
+    def findings(self) -> list[Finding]:
+        """All findings, without twins, sorted."""
+        with self._lock:
+            found = set(self.site_findings())
+            for result in self.results.values():
+                found.update(result.findings)
             for entry in books(self.engine):
                 found.update(entry.findings)
             return sorted(found)
