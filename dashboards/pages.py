@@ -108,7 +108,9 @@ def _wait_for(read: ReadModel, batch: str, *, ends: bool) -> None:
 
 def _answer(page: Page, line: str, body: dict[str, Any], error: MeterprintError | None) -> Response:
     """The line's card where only that is asked for, else a page."""
-    said = page.t("ended" if body["event"] == "end" else "started", batch=body["batch"])
+    name = body["batch"]
+    ends = body["event"] == "end"
+    said = page.t("ended", batch=name) if ends else page.t("started", batch=name)
     fault = "" if error is None else ": ".join(filter(None, (str(error), error.hint)))
     status = 200 if error is None else 422
     if page.partial:

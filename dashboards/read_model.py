@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
+from dashboards.running import Running
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
 from footprint.plant import Instrument, LocalText, PlantModel, Product
-from ingest.engine_shell import EngineShell, Revision
+from ingest.engine_shell import Revision
 from ingest.journal import Entry
 from mrv.fact import Fact
 from mrv.finding import Finding
@@ -22,46 +23,6 @@ STALE_S = 15
 """Data older than this is shown as stale, s."""
 TREND = 24
 """Batches in a trend."""
-
-
-class Running(Protocol):
-    """The running site, as far as the pages need it."""
-
-    agent_states: dict[str, dict[str, Any]]
-    """Last state each agent published."""
-
-    @property
-    def engine(self) -> EngineShell:
-        """The engine."""
-        ...
-
-    def plant(self) -> PlantModel | None:
-        """The plant as stated last."""
-        ...
-
-    def journal_head(self) -> tuple[int, str]:
-        """Number of entries and root, hex."""
-        ...
-
-    def quarantined(self) -> Mapping[str, int]:
-        """Messages refused, by agent."""
-        ...
-
-    def index_of(self, identity: str) -> int | None:
-        """Index of an entry of the journal."""
-        ...
-
-    def entry(self, index: int) -> Entry | None:
-        """An entry of the journal; None = there is none."""
-        ...
-
-    def bundle(self, batch: str) -> bytes:
-        """The evidence bundle of a batch. Raises InputError."""
-        ...
-
-    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
-        """Take a batch event. Raises InputError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
