@@ -56,6 +56,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "amount": ("活动数据", "activity data"),
     "metered": ("表计值", "metered"),
     "parts": ("构成", "made up of"),
+    "pending": ("待分摊", "shared out later"),
     "factor": ("排放因子", "emission factor"),
     "factors": ("排放因子", "Emission factors"),
     "factor_value": ("数值", "value"),

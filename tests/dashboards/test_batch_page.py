@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from fractions import Fraction
 
 import pytest
@@ -169,3 +170,20 @@ def test_components_that_are_not_shown_are_counted_and_summed(plant):
     assert f"and {len(budget) - 8} more: u = " in page
     for row in budget:
         assert row["component"].partition(":")[2].partition(":")[0] in page
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_share_that_is_still_to_come_is_not_shown_as_nothing(plant):
+    _, url = plant
+    for _ in range(100):
+        rows = json.loads(get(f"{url}api/v1/batches"))
+        name = next((row["batch"] for row in rows if row["end"] is None), None)
+        if name is not None:
+            page = get(f"{url}batches/{name}?lang=en")
+            if "the end of the batch" in page:
+                break
+        time.sleep(0.2)
+    row = page[page.index('id="source-compressor"') :].partition("</tr>")[0]
+    assert "shared out later" in row
+    assert ">–</td>" in row
