@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from dashboards.batch_page import batch_values
@@ -14,8 +14,13 @@ from dashboards.line_card import card
 from dashboards.page import Page
 from dashboards.read_model import ReadModel
 from dashboards.texts import explanations
+from footprint.batch import BatchState
 from mrv.errors import MeterprintError
 
+ROWS = 100
+"""Batches on one page."""
+MANY = 10**6
+"""Highest number of a page."""
 SEEN_S = 3.0
 """Longest wait until a batch event shows in the results, s."""
 
@@ -38,8 +43,18 @@ def router(read: ReadModel) -> APIRouter:
         return Response(status_code=404)
 
     @pages.get("/batches")
-    def batches(request: Request) -> Response:
-        return Page(read, request).render("batches.html", batches=read.batches())
+    def batches(request: Request, page: Annotated[int, Query(ge=1, le=MANY)] = 1) -> Response:
+        every = read.batches()
+        start = (page - 1) * ROWS
+        return Page(read, request).render(
+            "batches.html",
+            total=len(every),
+            open=sum(1 for r in every if r.state is BatchState.PROVISIONAL),
+            batches=every[start : start + ROWS],
+            first=start + 1,
+            number=page,
+            older=start + ROWS < len(every),
+        )
 
     @pages.get("/batches/{name}")
     def batch(name: str, request: Request) -> Response:

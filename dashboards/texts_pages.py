@@ -18,6 +18,8 @@ PAGES: dict[str, tuple[str, str]] = {
     "no_batch": ("当前没有批次", "no batch yet"),
     "no_lines": ("还没有登记产线。", "No line has been stated yet."),
     "no_batches": ("还没有批次。", "There is no batch yet."),
+    "newer": ("← 较新", "← newer"),
+    "older": ("较早 →", "older →"),
     "running": ("进行中", "running"),
     "so_far": ("截至目前", "so far"),
     "no_output": ("尚无良品产出", "no good output yet"),

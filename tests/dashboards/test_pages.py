@@ -141,3 +141,11 @@ def test_a_form_is_answered_by_a_card_where_only_that_is_asked_for(plant):
     assert status == 422
     assert 'role="alert"' in page
     assert "<html" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_page_of_batches_that_is_not_there_says_so(plant):
+    _, url = plant
+    assert "还没有批次" in get(f"{url}batches?page=999&lang=zh")
+    assert 'rel="prev"' in get(f"{url}batches?page=999")
