@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from dashboards.provenance import certificates_json, factor_json
+from dashboards import api_batches
+from dashboards.answers import EVENT, UNKNOWN
+from dashboards.provenance import certificate_row
 from dashboards.read_model import ReadModel
+from footprint.exact import decimal_text
 from footprint.rows import batch_row, iso
 from mrv.errors import InputError, MeterprintError
 
@@ -31,49 +32,6 @@ class BatchEventBody(BaseModel):
     supersedes: int | None = Field(default=None, ge=0, description="seq of the fact it corrects")
 
 
-class Refusal(BaseModel):
-    """Why something was not done."""
-
-    error: str
-    """What was wrong."""
-    field: str = ""
-    """Field concerned, "" = none."""
-    hint: str = ""
-    """What to do."""
-    seen: str = ""
-    """What was seen in the field."""
-
-
-class Taken(BaseModel):
-    """A batch event, as it was entered."""
-
-    chain: str
-    """Chain of facts."""
-    seq: int
-    """Place in the chain."""
-    new: bool
-    """False: the event was known already."""
-
-
-Answers = dict[int | str, dict[str, Any]]
-UNKNOWN: Answers = {404: {"model": Refusal, "description": "there is nothing of that name"}}
-"""Answer to a name nobody has."""
-EVENT: Answers = {
-    200: {"model": Taken, "description": "known already"},
-    201: {"model": Taken, "description": "entered"},
-    400: {"model": Refusal, "description": "not JSON"},
-    403: {"model": Refusal, "description": "a request from another site's page"},
-    409: {"model": Refusal, "description": "the event id is known with another content"},
-    422: {"model": Refusal, "description": "a field is not as it should be"},
-    503: {"model": Refusal, "description": "the journal cannot be written now"},
-}
-"""Answers to a batch event."""
-
-
-def _plain(kind: str, what: str) -> Answers:
-    return {200: {"content": {kind: {}}, "description": what}, **UNKNOWN}
-
-
 def _refused(error: MeterprintError, status: int) -> JSONResponse:
     field = error.field if isinstance(error, InputError) else ""
     return JSONResponse(
@@ -84,6 +42,7 @@ def _refused(error: MeterprintError, status: int) -> JSONResponse:
 def router(read: ReadModel) -> APIRouter:
     """The routes of the interface."""
     api = APIRouter(prefix="/api/v1")
+    api.include_router(api_batches.router(read))
 
     @api.get("/lines")
     def lines() -> list[dict[str, Any]]:
@@ -101,89 +60,6 @@ def router(read: ReadModel) -> APIRouter:
             for now in read.lines()
         ]
 
-    @api.get("/batches")
-    def batches() -> list[dict[str, Any]]:
-        """All batches, newest first."""
-        return [batch_row(result) for result in read.batches()]
-
-    @api.get(
-        "/batches/{name}.csv",
-        response_class=Response,
-        responses=_plain("text/csv", "contributions"),
-    )
-    def batch_csv(name: str) -> Response:
-        """Contributions of a batch as CSV."""
-        result = read.batch(name)
-        if result is None:
-            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
-        rows = result.to_json()["sources"]
-        buffer = io.StringIO()
-        columns = [c for c in rows[0] if c != "parts"] if rows else ["source"]
-        columns += ["digest", "journal_size"]
-        about = {"digest": result.digest(), "journal_size": read.journal()[0]}
-        rows = [{**row, **about} for row in rows]
-        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return Response(buffer.getvalue(), media_type="text/csv; charset=utf-8")
-
-    @api.get("/batches/{name}", responses=UNKNOWN)
-    def batch(name: str) -> Response:
-        """One batch, whole."""
-        result = read.batch(name)
-        if result is None:
-            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
-        value = {
-            **result.to_json(),
-            "digest": result.digest(),
-            "revisions": [
-                {
-                    "index": r.index,
-                    "digest": r.digest,
-                    "state": r.state.value,
-                    "per_unit": r.footprint,
-                }
-                for r in read.revisions(name)
-            ],
-            "findings": [{"rule": f.rule, "subject": f.subject} for f in result.findings],
-            "factors": [factor_json(factor) for factor in read.factors(result)],
-            "certificates": certificates_json(read.certificates(result)),
-        }
-        return JSONResponse(value)
-
-    @api.get("/batches/{name}/evidence", responses=UNKNOWN)
-    def evidence(name: str) -> Response:
-        """The envelopes a batch draws on, and the head of the journal."""
-        if read.batch(name) is None:
-            return JSONResponse({"error": f"no batch is called {name}"}, status_code=404)
-        return JSONResponse(read.evidence(name).to_json())
-
-    @api.get(
-        "/batches/{name}/bundle.zip",
-        response_class=Response,
-        responses=_plain("application/zip", "evidence bundle"),
-    )
-    def bundle(name: str) -> Response:
-        """The evidence bundle of a batch."""
-        try:
-            data = read.bundle(name)
-        except InputError as error:
-            return _refused(error, 404)
-        return Response(data, media_type="application/zip")
-
-    @api.get(
-        "/entries/{identity}",
-        response_class=Response,
-        responses=_plain("text/plain", "the entry as it was signed"),
-    )
-    def entry(identity: str) -> Response:
-        """A journal entry as it was signed: envelope, channel table or fact header."""
-        known = len(identity) == 64 and all(c in "0123456789abcdef" for c in identity)
-        note = read.signed_note(identity) if known else None
-        if note is None:
-            return JSONResponse({"error": f"the journal has no entry {identity}"}, status_code=404)
-        return Response(note, media_type="text/plain; charset=utf-8")
-
     @api.get("/meters")
     def meters() -> list[dict[str, Any]]:
         """Every instrument."""
@@ -192,6 +68,11 @@ def router(read: ReadModel) -> APIRouter:
                 "instrument": row.instrument.id,
                 "kind": row.instrument.kind,
                 "serial": row.instrument.serial,
+                "point": row.instrument.point,
+                "profile": row.instrument.profile,
+                "ratio": decimal_text(row.instrument.ratio),
+                "mpe_percent": decimal_text(row.instrument.mpe * 100),
+                "agent": row.instrument.agent,
                 "certificate": row.certificate,
                 "certificate_state": row.state,
                 "due": iso(row.due),
@@ -200,6 +81,11 @@ def router(read: ReadModel) -> APIRouter:
             }
             for row in read.meters()
         ]
+
+    @api.get("/certificates")
+    def certificates() -> list[dict[str, Any]]:
+        """Every certificate of the plant's instruments, with its state now."""
+        return [certificate_row(paper, state) for paper, state in read.certificates()]
 
     @api.get("/agents")
     def agents() -> list[dict[str, Any]]:
@@ -235,6 +121,21 @@ def router(read: ReadModel) -> APIRouter:
         """Size and root of the journal."""
         size, root = read.journal()
         return {"entries": size, "root": root}
+
+    @api.get("/journal/{index}", responses=UNKNOWN)
+    def entry(index: int) -> JSONResponse:
+        """One entry of the journal: the signed text as it came."""
+        found = read.entry(index)
+        if found is None:
+            return JSONResponse({"error": f"the journal has no entry {index}"}, status_code=404)
+        return JSONResponse(
+            {
+                "index": found.index,
+                "kind": found.kind.name.lower(),
+                "identity": found.identity,
+                "note": found.note.decode(),
+            }
+        )
 
     @api.post("/batch-events", status_code=201, responses=EVENT)
     def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:

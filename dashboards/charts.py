@@ -1,65 +1,80 @@
-"""Charts drawn on the server as SVG: real text, links and the same picture in print."""
+"""Bars of contributions: words in HTML, the bar itself as SVG, so that both fit any width."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from dashboards.format import rounded, significant
-from footprint.batch import BatchResult
-from footprint.plant import PlantModel
+from footprint.batch import BatchResult, Part
 
-ROW = 34
-"""Height of a row, px."""
-LABEL = 210
-"""Width of the labels, px."""
-BAR = 330
-"""Width of the longest bar, px."""
-VALUE = 190
-"""Width of the values, px."""
+SCALE = 1000
+"""Width of the longest bar in the bar's own units."""
 PART_CLASSES = {
-    "direct": "p-direct",
-    "tagged": "p-direct",
-    "changeover": "p-change",
-    "idle": "p-idle",
-    "unattributed": "p-unatt",
-    "shared": "p-shared",
+    Part.DIRECT: "p-direct",
+    Part.TAGGED: "p-direct",
+    Part.CHANGEOVER: "p-change",
+    Part.IDLE: "p-idle",
+    Part.UNATTRIBUTED: "p-none",
+    Part.SHARED: "p-shared",
 }
-"""Style class of each part."""
+"""Style class of each part; a part that is nobody's never looks like an idle one."""
 
 
-def contributions(result: BatchResult, plant: PlantModel | None, language: str) -> str:
-    """Bars of where a batch's carbon came from, largest first; a bar shows its parts."""
-    rows = sorted(result.sources, key=lambda s: -s.burden)
-    rows = [row for row in rows if row.burden]
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of a bar."""
+
+    css: str
+    """Style class."""
+    x: float
+    """Start, 0 to SCALE."""
+    width: float
+    """Length, 0 to SCALE."""
+    title: str
+    """Part and amount in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One emission source of a batch."""
+
+    source: str
+    """Emission source."""
+    pieces: tuple[Piece, ...]
+    """Its parts from left to right."""
+    value: str
+    """kgCO2e and its share of the batch, in words."""
+
+
+def bars(result: BatchResult, part_name: Callable[[str], str]) -> list[Bar]:
+    """Where a batch's carbon came from, largest first; sources that gave none are left out."""
+    rows = sorted((s for s in result.sources if s.burden), key=lambda s: (-s.burden, s.source))
     if not rows:
-        return ""
-    names = {s.id: s.name for s in plant.sources} if plant else {}
-    largest = float(rows[0].burden)
-    total = float(result.footprint)
-    width, height = LABEL + BAR + VALUE, ROW * len(rows) + 6
-    box = f'viewBox="0 0 {width} {height}" preserveAspectRatio="xMinYMin meet"'
-    parts = [f'<svg class="bars" role="img" {box}>']
-    for place, row in enumerate(rows):
-        y = place * ROW + 4
-        local = names.get(row.source)
-        label = (local.zh if language == "zh" else local.en) if local else row.source
-        parts.append(
-            f'<a href="#source-{escape(row.source)}"><text x="{LABEL - 10}" y="{y + 17}" '
-            f'text-anchor="end" class="label">{escape(label)}</text></a>'
-        )
-        x = float(LABEL)
+        return []
+    largest, total = float(rows[0].burden), float(result.footprint)
+    found = []
+    for row in rows:
+        x = 0.0
+        pieces = []
         for part, amount in row.parts:
             share = float(amount / row.corrected) if row.corrected else 0.0
-            length = max(BAR * float(row.burden) / largest * share, 0.0)
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{length:.1f}" height="22" '
-                f'class="{PART_CLASSES[part.value]}"/>'
-            )
-            x += length
-        percent = rounded(100 * float(row.burden) / total, 1) if total else "–"
-        parts.append(
-            f'<text x="{x + 8:.1f}" y="{y + 17}" class="value">'
-            f"{significant(str(float(row.burden)))} kgCO₂e · {percent} %</text>"
-        )
-    parts.append("</svg>")
-    return "".join(parts)
+            width = max(SCALE * float(row.burden) / largest * share, 0.0)
+            burden = significant(float(row.burden) * share, 3)
+            title = f"{part_name(part.value)} {burden} kgCO₂e"
+            pieces.append(Piece(PART_CLASSES[part], round(x, 1), round(width, 1), title))
+            x += width
+        percent = f" · {rounded(100 * float(row.burden) / total, 1)} %" if total else ""
+        value = f"{significant(float(row.burden), 3)} kgCO₂e{percent}"
+        found.append(Bar(row.source, tuple(pieces), value))
+    return found
+
+
+def legend(result: BatchResult, part_name: Callable[[str], str]) -> list[tuple[str, str]]:
+    """(style class, words) of the parts that occur, in the order of `Part`."""
+    seen = {part for row in result.sources for part, amount in row.parts if amount}
+    words: dict[str, list[str]] = {}
+    for part in Part:
+        if part in seen:
+            words.setdefault(PART_CLASSES[part], []).append(part_name(part.value))
+    return [(css, ", ".join(names)) for css, names in words.items()]

@@ -100,7 +100,32 @@ def carbon_unit(unit: str, language: str) -> str:
     return per_unit("kgCO₂e", unit, language)
 
 
-def per_unit(symbol: str, unit: str, language: str) -> str:
+def per_unit(top: str, unit: str, language: str) -> str:
     """A unit per unit of product: kWh/件, kWh/unit, kWh/t."""
+    return f"{top}/{unit_name(unit, language)}"
+
+
+def unit_name(unit: str, language: str) -> str:
+    """Declared unit in words: 件, unit, t."""
     name = {"piece": ("件", "unit")}.get(unit, (unit, unit))
-    return f"{symbol}/{name[0] if language == 'zh' else name[1]}"
+    return name[0] if language == "zh" else name[1]
+
+
+def symbol(unit: str) -> str:
+    """A unit as it is printed: kgCO₂e/m³ for kgCO2e/m3."""
+    return unit.replace("CO2", "CO₂").replace("m3", "m³")
+
+
+def age(seconds: int) -> tuple[int, str]:
+    """(number, unit) of an age: 3 s, 5 min, 2 h, 4 d; whole units, rounded down."""
+    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return seconds // size, name
+    return seconds, "s"
+
+
+def share(part: float) -> str:
+    """A share in per cent to one decimal; a share that is there never reads as nothing."""
+    if 0 < part < 0.0005:
+        return "< 0.1 %"
+    return f"{rounded(100 * part, 1)} %"

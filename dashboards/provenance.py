@@ -1,148 +1,192 @@
-"""What a batch's figure rests on, for people: envelopes, checkpoint, factors, certificates."""
+"""What a batch rests on: rows of factors, certificates, signed envelopes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from footprint.batch import BatchResult
-from footprint.bundle import needs_of
-from footprint.engine import Engine
+from footprint.batch import BatchResult, Part
+from footprint.catalogue import Choice, FactorError, FactorRequest
 from footprint.exact import decimal_text
-from footprint.factor import Factor
+from footprint.factor import row_of
+from footprint.knowledge import Knowledge
 from footprint.rows import iso
 from mrv.measurement.calibration import Certificate
+from mrv.reporting.completeness import ChainLink
 
 
 @dataclass(frozen=True, slots=True)
-class EnvelopeRow:
-    """One envelope the figure draws on."""
+class FactorUse:
+    """A factor a batch used."""
 
-    agent: str
-    """Agent that signed it."""
-    stream: str
-    """Stream of the agent."""
-    epoch: str
-    """Epoch of the agent's start."""
-    seq: int
-    """Number inside the epoch."""
-    identity: str
-    """SHA-256 of its signed text, hex."""
-    index: int | None
-    """Journal index."""
-    t_first: int
-    """Earliest reading, ns UTC."""
-    t_last: int
-    """Latest reading, ns UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The envelopes of a figure and the head of the journal they are in."""
-
-    envelopes: tuple[EnvelopeRow, ...]
-    """Envelopes by chain."""
-    tables: tuple[str, ...]
-    """Identities of the channel tables."""
-    size: int
-    """Entries of the journal."""
-    root: str
-    """RFC 6962 root of the journal, hex."""
-
-    def streams(self) -> list[tuple[EnvelopeRow, EnvelopeRow, int]]:
-        """(first, last, number) of the envelopes of each epoch of each stream."""
-        groups: dict[tuple[str, str, str], list[EnvelopeRow]] = {}
-        for row in self.envelopes:
-            groups.setdefault((row.agent, row.stream, row.epoch), []).append(row)
-        return [(rows[0], rows[-1], len(rows)) for rows in groups.values()]
+    id: str
+    """Id of the row."""
+    choice: Choice | None
+    """The row, with the uncertainty that was used; None = the journal has no such row."""
+    reason: str
+    """Why it was chosen: by_id | valid | carried_forward."""
+    sources: tuple[str, ...]
+    """Emission sources it was used for."""
 
     def to_json(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Row, reason and uncertainty, exact."""
+        value: dict[str, Any] = {"id": self.id, "reason": self.reason, "sources": [*self.sources]}
+        if self.choice is not None:
+            value["uncertainty_pct_used"] = decimal_text(self.choice.uncertainty_pct)
+            value["uncertainty_default"] = self.choice.uncertainty_default
+            factor = self.choice.factor
+            value["row"] = {**row_of(factor), "value": decimal_text(factor.value)}
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeRun:
+    """Envelopes of one epoch whose numbers follow each other without a hole."""
+
+    links: tuple[ChainLink, ...]
+    """The envelopes, by number; at least one."""
+    indices: tuple[int | None, ...]
+    """Index of each in the journal."""
+
+    @property
+    def first(self) -> ChainLink:
+        """The first one."""
+        return self.links[0]
+
+    @property
+    def last(self) -> ChainLink:
+        """The last one."""
+        return self.links[-1]
+
+    @property
+    def t_first(self) -> int:
+        """Earliest reading, ns UTC."""
+        return min(link.t_first for link in self.links)
+
+    @property
+    def t_last(self) -> int:
+        """Latest reading, ns UTC."""
+        return max(link.t_last for link in self.links)
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as the interface gives it."""
+        known = [index for index in self.indices if index is not None]
         return {
-            "checkpoint": {"size": self.size, "root": self.root},
-            "channel_tables": list(self.tables),
-            "envelopes": [
-                {
-                    "agent": row.agent,
-                    "stream": row.stream,
-                    "epoch": row.epoch,
-                    "seq": row.seq,
-                    "identity": row.identity,
-                    "index": row.index,
-                    "t_first": str(row.t_first),
-                    "t_last": str(row.t_last),
-                }
-                for row in self.envelopes
-            ],
+            "agent": self.first.agent,
+            "stream": self.first.stream,
+            "epoch": self.first.epoch,
+            "first_seq": self.first.seq,
+            "last_seq": self.last.seq,
+            "envelopes": len(self.links),
+            "first_index": min(known, default=None),
+            "last_index": max(known, default=None),
+            "first_identity": self.first.identity,
+            "last_identity": self.last.identity,
+            "t_first": iso(self.t_first),
+            "t_last": iso(self.t_last),
         }
 
-
-def envelope_rows(engine: Engine, batch: str) -> tuple[list[EnvelopeRow], tuple[str, ...]]:
-    """The envelopes and channel tables a batch draws on, without their journal indexes."""
-    needs = needs_of(engine, batch)
-    if needs is None:
-        return [], ()
-    rows = [
-        EnvelopeRow(
-            link.agent, link.stream, link.epoch, link.seq, link.identity, None,
-            link.t_first, link.t_last,
-        )
-        for link in needs.links
-    ]  # fmt: skip
-    return rows, needs.tables
-
-
-def factors_used(engine: Engine, result: BatchResult) -> list[Factor]:
-    """The factor rows a figure was priced with, by id."""
-    wanted = {source.factor for source in result.sources if source.factor}
-    found = {factor.id: factor for factor in engine.knowledge.factors if factor.id in wanted}
-    return [found[name] for name in sorted(found)]
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each envelope."""
+        return [
+            {
+                "agent": link.agent,
+                "stream": link.stream,
+                "epoch": link.epoch,
+                "seq": link.seq,
+                "index": index,
+                "identity": link.identity,
+                "prev": link.prev,
+                "t_first": iso(link.t_first),
+                "t_last": iso(link.t_last),
+            }
+            for link, index in zip(self.links, self.indices, strict=True)
+        ]
 
 
-def certificates_used(engine: Engine, result: BatchResult) -> list[Certificate]:
-    """The certificates in force for a figure, by id."""
-    wanted = {(s.instrument, s.certificate) for s in result.sources if s.certificate}
-    return sorted(
-        (
-            certificate
-            for instrument, name in wanted
-            for certificate in engine.knowledge.certificates(instrument)
-            if certificate.id == name
-        ),
-        key=lambda certificate: certificate.id,
-    )
+def factors_of(result: BatchResult, knowledge: Knowledge) -> list[FactorUse]:
+    """Factors a result used, by id; each once for each reason."""
+    plant = knowledge.plant_at(result.batch.start)
+    used: dict[tuple[str, str], list[str]] = {}
+    for row in result.sources:
+        if row.factor:
+            used.setdefault((row.factor, row.factor_reason), []).append(row.source)
+    found = []
+    for (name, reason), sources in sorted(used.items()):
+        choice = None
+        if plant is not None:
+            try:
+                request = FactorRequest(id=name)
+                choice = knowledge.catalogue(plant).choose(request, result.batch.start)
+            except FactorError:
+                choice = None
+        found.append(FactorUse(name, choice, reason, tuple(sources)))
+    return found
 
 
-def factor_json(factor: Factor) -> dict[str, Any]:
-    """A factor row for machines."""
+def runs_of(links: Iterable[ChainLink], index_of: Callable[[str], int | None]) -> list[EnvelopeRun]:
+    """Envelopes as runs, by agent, stream, first reading and number."""
+    epochs: dict[tuple[str, str, str], list[ChainLink]] = {}
+    for link in links:
+        epochs.setdefault((link.agent, link.stream, link.epoch), []).append(link)
+    runs: list[EnvelopeRun] = []
+    for found in epochs.values():
+        found.sort(key=lambda link: (link.seq, link.identity))
+        start = 0
+        for place in range(1, len(found) + 1):
+            if place == len(found) or found[place].seq != found[place - 1].seq + 1:
+                part = tuple(found[start:place])
+                runs.append(EnvelopeRun(part, tuple(index_of(link.identity) for link in part)))
+                start = place
+    return sorted(runs, key=lambda r: (r.first.agent, r.first.stream, r.t_first, r.first.seq))
+
+
+def certificate_row(certificate: Certificate, state: str) -> dict[str, Any]:
+    """Facts of a certificate as the interface gives them."""
     return {
-        "id": factor.id,
-        "name": factor.name,
-        "region": factor.region,
-        "value": decimal_text(factor.value),
-        "unit": factor.unit,
-        "valid_from": iso(factor.valid_from),
-        "valid_to": iso(factor.valid_to),
-        "uncertainty_pct": None
-        if factor.uncertainty_pct is None
-        else decimal_text(factor.uncertainty_pct),
-        "source": factor.source,
-        "source_year": factor.source_year,
+        "certificate": certificate.id,
+        "kind": certificate.kind.value,
+        "instrument": certificate.instrument,
+        "state": state,
+        "valid_from": iso(certificate.valid_from),
+        "valid_to": iso(certificate.valid_to),
+        "mpe_percent": decimal_text(certificate.mpe * 100),
+        "laboratory": certificate.laboratory,
+        "approved": certificate.approved,
+        "revoked_at": iso(certificate.revoked_at),
+        "points": [
+            {
+                "load": point.load,
+                "error_percent": decimal_text(point.error * 100),
+                "expanded_percent": decimal_text(point.expanded * 100),
+                "k": decimal_text(point.k),
+            }
+            for point in certificate.points
+        ],
     }
 
 
-def certificates_json(certificates: Sequence[Certificate]) -> list[dict[str, Any]]:
-    """Certificates for machines."""
-    return [
-        {
-            "id": c.id,
-            "kind": c.kind.value,
-            "instrument": c.instrument,
-            "laboratory": c.laboratory,
-            "valid_from": iso(c.valid_from),
-            "valid_to": iso(c.valid_to),
-            "approved": c.approved,
-        }
-        for c in certificates
-    ]
+def source_rows(result: BatchResult, factors: Sequence[FactorUse]) -> list[dict[str, Any]]:
+    """One row for each emission source with the factor it used, for a table."""
+    rows = []
+    by_id = {use.id: use for use in factors}
+    for row in result.to_json()["sources"]:
+        parts = row.pop("parts")
+        use = by_id.get(row["factor"])
+        choice = use.choice if use is not None else None
+        published = row_of(choice.factor) if choice is not None else {}
+        rows.append(
+            {
+                **row,
+                **{f"part_{part.value}": parts.get(part.value, "0") for part in Part},
+                "factor_name": published.get("name", ""),
+                "factor_region": published.get("region", ""),
+                "factor_valid_from": published.get("valid_from", ""),
+                "factor_valid_to": published.get("valid_to", ""),
+                "factor_uncertainty_pct": decimal_text(choice.uncertainty_pct) if choice else "",
+                "factor_gwp_basis": published.get("gwp_basis", ""),
+                "factor_source": published.get("source", ""),
+            }
+        )
+    return rows

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from dashboards.provenance import (
-    Evidence,
-    certificates_used,
-    envelope_rows,
-    factors_used,
-)
+from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
+from dashboards.running import Running
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
-from footprint.factor import Factor
 from footprint.plant import Instrument, LocalText, PlantModel, Product
-from ingest.engine_shell import EngineShell, Revision
+from ingest.engine_shell import Revision
+from ingest.entry import Entry
 from mrv.fact import Fact
 from mrv.finding import Finding
 from mrv.measurement.calibration import Certificate
@@ -27,46 +23,6 @@ STALE_S = 15
 """Data older than this is shown as stale, s."""
 TREND = 24
 """Batches in a trend."""
-
-
-class Running(Protocol):
-    """The running site, as far as the pages need it."""
-
-    agent_states: dict[str, dict[str, Any]]
-    """Last state each agent published."""
-
-    @property
-    def engine(self) -> EngineShell:
-        """The engine."""
-        ...
-
-    def plant(self) -> PlantModel | None:
-        """The plant as stated last."""
-        ...
-
-    def journal_head(self) -> tuple[int, str]:
-        """Number of entries and root, hex."""
-        ...
-
-    def quarantined(self) -> Mapping[str, int]:
-        """Messages refused, by agent."""
-        ...
-
-    def index_of(self, identity: str) -> int | None:
-        """Journal index of an entry; None where the journal does not have it."""
-        ...
-
-    def signed_note(self, identity: str) -> bytes | None:
-        """Bytes of an entry as they were signed; None where the journal does not have it."""
-        ...
-
-    def bundle(self, batch: str) -> bytes:
-        """Evidence bundle of a batch. Raises InputError where there is none."""
-        ...
-
-    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
-        """Take a batch event. Raises InputError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +38,9 @@ class LineNow:
     settled: BatchResult | None
     """Latest batch with good output; its figure per unit is shown."""
     product: Product | None
-    """Product of the batch shown."""
+    """Product of the settled batch, else of the latest one."""
     trend: tuple[tuple[int, float], ...]
-    """(end ns, kgCO2e per unit) of recent batches, oldest first."""
+    """(end ns, kgCO2e per unit) of recent batches of the product shown, oldest first."""
     data_at: int | None
     """Time of the newest reading, ns UTC."""
 
@@ -161,31 +117,6 @@ class ReadModel:
         """One batch."""
         return self._running.engine.results.get(name)
 
-    def evidence(self, name: str) -> Evidence:
-        """What the figure of a batch rests on."""
-        shell = self._running.engine
-        with shell.reading():
-            rows, tables = envelope_rows(shell.engine, name)
-        size, root = self.journal()
-        placed = (replace(row, index=self._running.index_of(row.identity)) for row in rows)
-        return Evidence(tuple(placed), tables, size, root)
-
-    def factors(self, result: BatchResult) -> list[Factor]:
-        """Factor rows a figure was priced with."""
-        return factors_used(self._running.engine.engine, result)
-
-    def certificates(self, result: BatchResult) -> list[Certificate]:
-        """Certificates in force for a figure."""
-        return certificates_used(self._running.engine.engine, result)
-
-    def signed_note(self, identity: str) -> bytes | None:
-        """Bytes of a journal entry as they were signed."""
-        return self._running.signed_note(identity)
-
-    def bundle(self, name: str) -> bytes:
-        """Evidence bundle of a batch. Raises InputError where there is none."""
-        return self._running.bundle(name)
-
     def revisions(self, name: str) -> Sequence[Revision]:
         """Figures issued for a batch, oldest first."""
         return self._running.engine.revisions.get(name, [])
@@ -202,9 +133,11 @@ class ReadModel:
         for line in plant.lines:
             results = by_line.get(line.id, [])
             settled = [r for r in results if r.per_unit is not None]
-            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(settled[:TREND])]
             latest = results[0] if results else None
-            product = plant.product(latest.batch.product) if latest else None
+            shown = settled[0] if settled else latest
+            product = plant.product(shown.batch.product) if shown else None
+            alike = [r for r in settled if shown and r.batch.product == shown.batch.product]
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(alike[:TREND])]
             found.append(
                 LineNow(
                     line.id,
@@ -286,6 +219,36 @@ class ReadModel:
             )
             for name in names
         ]
+
+    def certificates(self) -> list[tuple[Certificate, str]]:
+        """Every certificate of the plant's instruments with its state now."""
+        plant = self.plant()
+        knowledge = self._running.engine.engine.knowledge
+        now = time.time_ns()
+        names = [item.id for item in plant.instruments] if plant else []
+        found = [paper for name in names for paper in knowledge.certificates(name)]
+        return [(paper, paper.state_at(now).value) for paper in found]
+
+    def factors(self, result: BatchResult) -> list[FactorUse]:
+        """Factors a batch used."""
+        return factors_of(result, self._running.engine.engine.knowledge)
+
+    def runs(self, name: str) -> list[EnvelopeRun]:
+        """Envelopes a batch draws on, those that close it included."""
+        needs = self._running.engine.needs(name)
+        return [] if needs is None else runs_of(needs.links, self._running.index_of)
+
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
+        return self._running.entry(index)
+
+    def bundle(self, name: str) -> bytes:
+        """The evidence bundle of a batch. Raises InputError."""
+        return self._running.bundle(name)
+
+    def site_findings(self) -> list[Finding]:
+        """What was noticed of instruments, streams and facts."""
+        return self._running.engine.site_findings()
 
     def findings(self) -> list[Finding]:
         """All findings."""

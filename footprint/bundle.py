@@ -15,6 +15,7 @@ from footprint.batch import METHOD, BatchResult
 from footprint.engine import Engine
 from footprint.readings import ChannelSource, Readings, SignedGap
 from footprint.timeline import OPEN, Timeline
+from mrv.measurement.activity import PYTHON, Kernels
 from mrv.reporting.completeness import ChainLink, StreamChain
 from mrv.series import Series, SeriesKey
 from mrv.strict_json import canonical, dumps
@@ -158,10 +159,10 @@ def disclosed(timeline: Timeline, start: int, end: int) -> list[str]:
     return sorted({*names, *(b.id for b in (before, after) if b is not None)})
 
 
-def needs_of(engine: Engine, name: str) -> Needs | None:
+def needs_of(engine: Engine, name: str, kernels: Kernels = PYTHON) -> Needs | None:
     """What a bundle of batch `name` must hold; None where there is no such batch."""
     recorder = ReadingsRecorder(engine.readings)
-    traced = Engine(engine.knowledge, recorder)
+    traced = Engine(engine.knowledge, recorder, kernels)
     result = traced.batch(name)
     if result is None:
         return None

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from footprint.batch import BatchResult, BatchState
+from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
@@ -202,12 +203,6 @@ class EngineShell:
             self._changed.wait_for(lambda: self.version > version, timeout)
             return self.version
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Keep the engine as it is while the block asks it something."""
-        with self._lock:
-            yield
-
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
         with self._lock:
@@ -231,16 +226,35 @@ class EngineShell:
         results = list(self.results.values())
         return Counter(finding.rule for result in results for finding in result.findings)
 
-    def findings(self) -> list[Finding]:
-        """All findings, without twins, sorted."""
+    @contextmanager
+    def held(self) -> Iterator[Engine]:
+        """The engine with every entry of the journal; nothing is taken in until it is let go."""
+        with self._lock:
+            self.catch_up()
+            self.settle()
+            yield self.engine
+
+    def needs(self, name: str) -> Needs | None:
+        """What a batch draws on, as far as entries are taken in; None = no such batch."""
+        with self._lock:
+            return needs_of(self.engine, name, self._kernels)
+
+    def site_findings(self) -> list[Finding]:
+        """What was noticed of instruments, streams and facts, without twins, sorted."""
         with self._lock:
             found: set[Finding] = set(self.entry_findings)
             found.update(self.engine.knowledge.all_findings())
             found.update(self.engine.meter_findings())
-            for result in self.results.values():
-                found.update(result.findings)
             found.update(self._chain_findings())
             found.update(self._unknown())
+            return sorted(found)
+
+    def findings(self) -> list[Finding]:
+        """All findings, without twins, sorted."""
+        with self._lock:
+            found = set(self.site_findings())
+            for result in self.results.values():
+                found.update(result.findings)
             for entry in books(self.engine):
                 found.update(entry.findings)
             return sorted(found)

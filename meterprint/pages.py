@@ -13,6 +13,7 @@ from dashboards.read_model import ReadModel
 from footprint.plant import PlantModel
 from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
+from ingest.entry import Entry
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
 from mrv.errors import MeterprintError
@@ -21,6 +22,8 @@ from mrv.fact import Fact
 if TYPE_CHECKING:
     from meterprint.demo.run import Demo
 
+BUNDLE_TRIES = 4
+"""Times a bundle is made again because a fact came in meanwhile."""
 START_TRIES = 400
 """Times a starting server is asked whether it is up, 25 ms apart."""
 
@@ -51,20 +54,28 @@ class RunningSite:
         return self._live.site.quarantine.by_agent()
 
     def index_of(self, identity: str) -> int | None:
-        """Journal index of an entry; None where the journal does not have it."""
+        """Index of an entry of the journal."""
         return self._live.site.journal.index_of(identity)
 
-    def signed_note(self, identity: str) -> bytes | None:
-        """Bytes of an entry as they were signed; None where the journal does not have it."""
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
         journal = self._live.site.journal
-        index = journal.index_of(identity)
-        return None if index is None else journal.entry(index).note
+        return journal.entry(index) if 0 <= index < journal.size else None
 
     def bundle(self, batch: str) -> bytes:
-        """Evidence bundle of a batch. Raises InputError where there is none."""
+        """The evidence bundle of a batch. Raises InputError.
+
+        Made again where a fact comes in meanwhile: the checkpoint would bind one the engine has
+        not seen.
+        """
         site = self._live.site
-        with site.engine.reading():
-            return make_bundle(site.journal, site.keyring, site.engine.engine, batch)
+        for _ in range(BUNDLE_TRIES):
+            before = site.journal.chain_heads()
+            with site.engine.held() as engine:
+                data = make_bundle(site.journal, site.keyring, engine, batch)
+            if site.journal.chain_heads() == before:
+                return data
+        raise MeterprintError("facts come in while the bundle is made", hint="ask again")
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event. Raises InputError."""

@@ -1,23 +1,6 @@
 "use strict";
-// One event stream for all tabs of a browser; it ends with the last tab.
-const ports = new Set();
-let source = null;
-
-function open() {
-  if (source) return;
-  source = new EventSource("/events");
-  source.addEventListener("change", (event) => {
-    for (const port of ports) port.postMessage(event.data);
-  });
-}
-
-self.onconnect = (event) => {
-  const port = event.ports[0];
-  ports.add(port);
-  open();
-  port.onmessage = (message) => {
-    if (message.data === "hello") { ports.add(port); open(); }
-    if (message.data === "bye") ports.delete(port);
-    if (ports.size === 0 && source) { source.close(); source = null; }
-  };
-};
+// One event stream for all tabs of a browser. It keeps no list of tabs: it tells a channel, and
+// ends with the last tab.
+importScripts("/static/stream.js");
+const channel = new BroadcastChannel("meterprint");
+meterprintStream((version) => channel.postMessage({ change: version }));

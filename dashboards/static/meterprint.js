@@ -1,11 +1,14 @@
 "use strict";
+// The cards of the lines: trend, age of the data, fresh figures; what is being typed stays.
 (() => {
+  const POLL = 5000;
+  const CALM = 300;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function drawTrend(box) {
     const points = (box.dataset.trend || "").split(",").filter(Boolean).map((p) => p.split(":").map(Number));
-    if (points.length < 2 || !window.uPlot) return;
     box.replaceChildren();
+    if (points.length < 2 || !window.uPlot) return;
     const target = Number(box.dataset.target);
     const times = points.map((p) => p[0]);
     const series = [{}, { stroke: css("--data"), width: 2, points: { size: 6, fill: css("--data") } }];
@@ -14,33 +17,55 @@
       series.push({ stroke: css("--data2"), width: 1.5, dash: [8, 4], points: { show: false } });
       data.push(times.map(() => target));
     }
-    const axis = { stroke: css("--muted"), grid: { stroke: css("--line") }, ticks: { show: false }, size: 36, font: "12px sans-serif" };
+    const axis = { stroke: css("--muted"), grid: { stroke: css("--line") }, ticks: { show: false }, size: 44, font: "12px sans-serif" };
     new window.uPlot({
-      width: box.clientWidth, height: 110, padding: [8, 10, 0, 0], legend: { show: false }, cursor: { show: false },
-      scales: { y: { range: (_, low, high) => [Math.min(low, target || low) * 0.8, Math.max(high, target || high) * 1.15] } },
+      width: box.clientWidth, height: 110, padding: [8, 10, 4, 0], legend: { show: false }, cursor: { show: false },
+      scales: { y: { range: (_, low, high) => [0, Math.max(high, target || high) * 1.15] } },
       axes: [{ show: false }, axis], series,
     }, data, box);
   }
 
-  function drawAll(root) {
+  function show(root) {
+    root.querySelectorAll("[data-age]").forEach((box) => { box.born ??= performance.now(); });
     root.querySelectorAll(".trend").forEach(drawTrend);
   }
 
-  function busy(card) {
-    return card.contains(document.activeElement) && document.activeElement.matches("input, select");
+  function inWords(age, words) {
+    for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+      if (age >= 2 * size) return `${Math.floor(age / size)} ${words[name]}`;
+    }
+    return `${age} ${words.s}`;
+  }
+
+  function tick() {
+    for (const box of document.querySelectorAll("[data-age]")) {
+      const age = Number(box.dataset.age) + Math.floor((performance.now() - box.born) / 1000);
+      box.textContent = inWords(age, box.dataset);
+      const card = box.closest("[data-line]");
+      if (card) card.classList.toggle("stale", age > Number(box.dataset.limit));
+    }
+  }
+
+  function take(card, fresh) {
+    card.classList.toggle("stale", fresh.classList.contains("stale"));
+    const live = fresh.querySelector(".live");
+    card.querySelector(".live").replaceWith(live);
+    show(live);
+    const form = card.querySelector("form");
+    const next = fresh.querySelector("form");
+    if (form.dataset.key === next.dataset.key) return;
+    form.replaceWith(next);
+    if (window.htmx) window.htmx.process(next);
   }
 
   async function refresh() {
     for (const card of document.querySelectorAll("[data-line]")) {
-      if (busy(card)) continue;
+      if (card.querySelector(".live").contains(document.activeElement)) continue;
       const answer = await fetch(`/fragments/line/${encodeURIComponent(card.dataset.line)}`);
       if (!answer.ok) continue;
       const holder = document.createElement("template");
       holder.innerHTML = await answer.text();
-      const fresh = holder.content.firstElementChild;
-      card.replaceWith(fresh);
-      drawAll(fresh);
-      if (window.htmx) window.htmx.process(fresh);
+      if (card.isConnected) take(card, holder.content.firstElementChild);
     }
   }
 
@@ -48,44 +73,20 @@
   function changed() {
     if (waiting || document.hidden) return;
     waiting = true;
-    setTimeout(() => { waiting = false; refresh().catch(() => {}); }, 300);
+    setTimeout(() => { waiting = false; refresh().catch(() => {}); }, CALM);
   }
 
-  function stream(heard) {
-    const source = new EventSource("/events");
-    source.addEventListener("change", heard);
-  }
-
-  // Where there are no shared workers, the tab that holds the lock hears the stream for all.
-  function shareByChannel() {
-    if (!window.BroadcastChannel || !navigator.locks) { stream(changed); return; }
-    const channel = new BroadcastChannel("meterprint");
-    channel.onmessage = changed;
-    navigator.locks.request("meterprint-events", () => new Promise(() => {
-      stream(() => { channel.postMessage("change"); changed(); });
-    }));
-  }
-
-  function shareByWorker() {
-    const port = new SharedWorker("/static/events.worker.js").port;
-    port.onmessage = changed;
-    port.start();
-    window.addEventListener("pagehide", () => port.postMessage("bye"));
-    window.addEventListener("pageshow", () => port.postMessage("hello"));
-  }
-
-  function grow() {
-    for (const age of document.querySelectorAll(".ago")) age.textContent = String(Number(age.textContent) + 1);
-  }
-
-  function listen() {
+  function start() {
+    show(document);
     if (!document.querySelector("[data-line]")) return;
-    if (window.SharedWorker) shareByWorker(); else shareByChannel();
-    setInterval(changed, 5000);
-    setInterval(grow, 1000);
+    meterprintChanges(changed);
+    setInterval(changed, POLL);
+    setInterval(tick, 1000);
     document.addEventListener("visibilitychange", changed);
+    document.addEventListener("htmx:after:swap", () => show(document));
   }
 
-  document.addEventListener("DOMContentLoaded", () => { drawAll(document); listen(); });
-  window.addEventListener("resize", () => drawAll(document));
+  document.addEventListener("DOMContentLoaded", start);
+  window.addEventListener("resize", () => document.querySelectorAll(".trend").forEach(drawTrend));
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.querySelectorAll(".trend").forEach(drawTrend));
 })();

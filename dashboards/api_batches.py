@@ -1,0 +1,143 @@
+"""The HTTP interface to batches: figures, what they rest on, their evidence."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from dashboards.answers import BUSY, UNKNOWN, missing, of_kind
+from dashboards.provenance import certificate_row, source_rows
+from dashboards.read_model import ReadModel
+from footprint.batch import BatchResult
+from footprint.rows import batch_row
+from mrv.errors import InputError, MeterprintError
+
+CSV_TYPE = "text/csv; charset=utf-8"
+"""Media type of the tables."""
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> Response:
+    """Rows as CSV; a column is there where any row has it."""
+    found = list(rows)
+    columns = list(dict.fromkeys(name for row in found for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return Response(buffer.getvalue(), media_type=CSV_TYPE)
+
+
+def batch_value(read: ReadModel, result: BatchResult) -> dict[str, Any]:
+    """A batch, whole: figure, factors, certificates, envelopes, revisions, findings."""
+    name = result.batch.id
+    used = {row.certificate for row in result.sources if row.certificate}
+    papers = [certificate_row(c, state) for c, state in read.certificates() if c.id in used]
+    runs = read.runs(name)
+    size, root = read.journal()
+    place = f"/api/v1/batches/{quote(name)}"
+    return {
+        **result.to_json(),
+        "digest": result.digest(),
+        "uncertainty_budget": [
+            {"component": component, "u": u, "share": share}
+            for component, u, share in result.components.budget()
+        ],
+        "factors": [use.to_json() for use in read.factors(result)],
+        "certificates": papers,
+        "evidence": {
+            "runs": [run.to_json() for run in runs],
+            "envelopes": sum(len(run.links) for run in runs),
+            "checkpoint": {"entries": size, "root": root},
+            "bundle": f"{place}/bundle",
+        },
+        "revisions": [
+            {
+                "index": r.index,
+                "digest": r.digest,
+                "state": r.state.value,
+                "per_unit": r.footprint,
+            }
+            for r in read.revisions(name)
+        ],
+        "findings": [
+            {"rule": f.rule, "subject": f.subject, "numbers": dict(f.numbers)}
+            for f in result.findings
+        ],
+    }
+
+
+def router(read: ReadModel) -> APIRouter:
+    """The routes of batches."""
+    api = APIRouter()
+
+    @api.get("/batches")
+    def batches() -> list[dict[str, Any]]:
+        """All batches, newest first."""
+        return [batch_row(result) for result in read.batches()]
+
+    @api.get("/batches.csv", response_class=Response, responses=of_kind("text/csv", "batches"))
+    def batches_csv() -> Response:
+        """All batches as CSV."""
+        rows = [batch_row(result) for result in read.batches()]
+        lists = ("waits", "incomplete")
+        return _table({k: " ".join(v) if k in lists else v for k, v in r.items()} for r in rows)
+
+    @api.get(
+        "/batches/{name}.csv",
+        response_class=Response,
+        responses=of_kind("text/csv", "contributions"),
+    )
+    def batch_csv(name: str) -> Response:
+        """Contributions of a batch as CSV, with the factor of each."""
+        result = read.batch(name)
+        if result is None:
+            return missing(name)
+        return _table(source_rows(result, read.factors(result)))
+
+    @api.get(
+        "/batches/{name}/envelopes.csv",
+        response_class=Response,
+        responses=of_kind("text/csv", "envelopes"),
+    )
+    def envelopes_csv(name: str) -> Response:
+        """Envelopes a batch draws on as CSV, one a row."""
+        if read.batch(name) is None:
+            return missing(name)
+        return _table(row for run in read.runs(name) for row in run.rows())
+
+    @api.get("/batches/{name}/envelopes", responses=UNKNOWN)
+    def envelopes(name: str) -> Response:
+        """Envelopes a batch draws on."""
+        if read.batch(name) is None:
+            return missing(name)
+        return JSONResponse([row for run in read.runs(name) for row in run.rows()])
+
+    @api.get(
+        "/batches/{name}/bundle",
+        response_class=Response,
+        responses={**of_kind("application/zip", "evidence bundle"), **BUSY},
+    )
+    def bundle(name: str) -> Response:
+        """The evidence bundle of a batch: `meterprint verify` recomputes it."""
+        try:
+            data = read.bundle(name)
+        except InputError:
+            return missing(name)
+        except MeterprintError as error:
+            return JSONResponse({"error": str(error), "hint": error.hint}, status_code=503)
+        head = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip"}
+        return Response(data, media_type="application/zip", headers=head)
+
+    @api.get("/batches/{name}", responses=UNKNOWN)
+    def batch(name: str) -> Response:
+        """One batch, whole."""
+        result = read.batch(name)
+        return missing(name) if result is None else JSONResponse(batch_value(read, result))
+
+    return api

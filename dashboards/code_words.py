@@ -1,0 +1,61 @@
+"""The engine's codes as words, each with a link to what it speaks of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from dashboards.page import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A code in words."""
+
+    words: str
+    """What it says."""
+    subject: str
+    """What it speaks of, "" = nothing more."""
+    link: str
+    """Where that is shown, "" = nowhere."""
+
+
+def _meter(channel: str) -> str:
+    return f"/meters#{quote(channel.partition('.')[0], safe='')}"
+
+
+def wait(page: Page, code: str) -> Words:
+    """What a batch waits for: `batch_end`, `pool:<ns>`, `<reason>:<channel>`."""
+    name, _, subject = code.partition(":")
+    words = page.code("wait", name)
+    if name == "pool":
+        return Words(words, page.moment(int(subject)), "")
+    return Words(words, subject, _meter(subject) if subject else "")
+
+
+def lack(page: Page, code: str) -> Words:
+    """Why a batch is incomplete: `<reason>:<source or product>`."""
+    name, _, subject = code.partition(":")
+    return Words(page.code("lack", name), page.source(subject), "")
+
+
+def component(page: Page, name: str) -> Words:
+    """Where an uncertainty comes from: `<family>:<what>`."""
+    family, _, what = name.partition(":")
+    words = page.code("comp", family)
+    if family == "factor":
+        return Words(words, what, f"#factor-{quote(what, safe='')}")
+    if family == "mpe":
+        known = page.plant is not None and page.plant.instrument(what) is not None
+        return Words(words, what, _meter(what) if known else _paper(what))
+    if family == "cal":
+        paper, _, point = what.rpartition(":")
+        return Words(words, f"{paper} {point}", _paper(paper))
+    if family == "gap":
+        channel, _, at = what.rpartition(":")
+        return Words(words, f"{channel} {page.moment(int(at))}", _meter(channel))
+    return Words(words, what.partition(":")[0], _meter(what))
+
+
+def _paper(number: str) -> str:
+    return f"/meters#cert-{quote(number, safe='')}"

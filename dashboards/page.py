@@ -1,0 +1,110 @@
+"""What every page is given: language, names, numbers, templates."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from dashboards import format as numbers
+from dashboards.read_model import STALE_S, ReadModel
+from dashboards.texts import LANGUAGES, choose_language, code, text
+from footprint.batch import MILLION, BatchResult
+from footprint.exact import decimal_text
+from footprint.plant import LocalText
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class Page:
+    """What every template is given."""
+
+    def __init__(self, read: ReadModel, request: Request) -> None:
+        self.read = read
+        self.language = choose_language(
+            request.query_params.get("lang"),
+            request.cookies.get("lang"),
+            request.headers.get("accept-language"),
+        )
+        self.asked = request.query_params.get("lang") in LANGUAGES
+        self.path = request.url.path
+        self.partial = request.headers.get("hx-request") == "true"
+        plant = read.plant()
+        self.zone = plant.time_zone if plant else "UTC"
+        self.plant = plant
+        self.stale_s = STALE_S
+        self._sources = {s.id: s.name for s in plant.sources} if plant else {}
+
+    def t(self, key: str, **values: object) -> str:
+        """A text."""
+        return text(key, self.language, **values)
+
+    def code(self, family: str, name: str) -> str:
+        """A code of the engine in words."""
+        return code(family, name, self.language)
+
+    def local(self, name: LocalText) -> str:
+        """A name in the page's language."""
+        return name.zh if self.language == "zh" else name.en
+
+    def product(self, name: str) -> str:
+        """Name of a product, its id where the plant does not know it."""
+        found = self.plant.product(name) if self.plant else None
+        return name if found is None else self.local(found.name)
+
+    def line(self, name: str) -> str:
+        """Name of a line, its id where the plant does not know it."""
+        found = self.plant.line(name) if self.plant else None
+        return name if found is None else self.local(found.name)
+
+    def source(self, name: str) -> str:
+        """Name of an emission source, its id where the plant does not know it."""
+        found = self._sources.get(name)
+        return name.removeprefix("material:") if found is None else self.local(found)
+
+    def scrap(self, result: BatchResult) -> str:
+        """Scrap of a batch, declared units."""
+        return decimal_text(Fraction(result.batch.scrap, MILLION))
+
+    def moment(self, at: int | None) -> str:
+        """A time in plant time."""
+        return numbers.moment(at, self.zone)
+
+    def ago(self, seconds: int) -> str:
+        """An age in words: 3 s ago."""
+        number, unit = numbers.age(seconds)
+        return f"{number} {self.t(f'ago_{unit}')}"
+
+    def render(self, name: str, status: int = 200, **values: Any) -> Response:
+        """The page."""
+        other = "en" if self.language == "zh" else "zh"
+        content = TEMPLATES.get_template(name).render(
+            page=self,
+            t=self.t,
+            local=self.local,
+            moment=self.moment,
+            numbers=numbers,
+            decimal=decimal_text,
+            url=_part,
+            other=other,
+            **values,
+        )
+        response = Response(content, status, media_type="text/html; charset=utf-8")
+        if self.asked:
+            response.set_cookie("lang", self.language, max_age=31_536_000, samesite="strict")
+        return response
+
+
+def _part(name: str) -> str:
+    """A name as one part of an address."""
+    return quote(name, safe="")

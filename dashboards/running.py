@@ -1,0 +1,51 @@
+"""The port through which the pages see a running site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from footprint.plant import PlantModel
+from ingest.engine_shell import EngineShell
+from ingest.entry import Entry
+from mrv.fact import Fact
+
+
+class Running(Protocol):
+    """The running site, as far as the pages need it."""
+
+    agent_states: dict[str, dict[str, Any]]
+    """Last state each agent published."""
+
+    @property
+    def engine(self) -> EngineShell:
+        """The engine."""
+        ...
+
+    def plant(self) -> PlantModel | None:
+        """The plant as stated last."""
+        ...
+
+    def journal_head(self) -> tuple[int, str]:
+        """Number of entries and root, hex."""
+        ...
+
+    def quarantined(self) -> Mapping[str, int]:
+        """Messages refused, by agent."""
+        ...
+
+    def index_of(self, identity: str) -> int | None:
+        """Index of an entry of the journal."""
+        ...
+
+    def entry(self, index: int) -> Entry | None:
+        """An entry of the journal; None = there is none."""
+        ...
+
+    def bundle(self, batch: str) -> bytes:
+        """The evidence bundle of a batch. Raises InputError."""
+        ...
+
+    def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
+        """Take a batch event. Raises InputError."""
+        ...
