@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,10 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
+            self._check_site()
+            self._frontier = self._load_frontier()
         except apsw.Error as error:
             raise JournalError(f"cannot open {path}: {error}") from error
-        self._check_site()
-        self._frontier = self._load_frontier()
         self._runs: dict[tuple[str, str, str], list[Run]] = {}
 
     def _check_site(self) -> None:
@@ -128,9 +129,11 @@ class Journal:
         disk refuses; then nothing of the group is kept.
         """
         with self._lock:
+            before = self._frontier.to_bytes()
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self.follow()
+                before = self._frontier.to_bytes()
                 placed = [self._place(draft) for draft in drafts]
                 self._db.execute(
                     "INSERT OR REPLACE INTO meta VALUES('frontier',?)",
@@ -138,7 +141,7 @@ class Journal:
                 )
                 self._db.execute("COMMIT")
             except BaseException as error:
-                self._undo()
+                self._undo(before)
                 if isinstance(error, apsw.Error):
                     raise JournalError(
                         f"{self.path} refused {len(drafts)} entries: {error}",
@@ -147,11 +150,13 @@ class Journal:
                 raise
         return placed
 
-    def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        self._frontier = self._stored_frontier()
+    def _undo(self, before: bytes) -> None:
+        """Back to where the group began, without asking a disk that may still refuse."""
+        self._frontier = Frontier.from_bytes(before)
         self._runs.clear()
+        if self._db.in_transaction:
+            with suppress(apsw.Error):  # the transaction ends even where this is refused
+                self._db.execute("ROLLBACK")
 
     def _stored_frontier(self) -> Frontier:
         row = self._db.execute("SELECT value FROM meta WHERE name='frontier'").fetchone()
@@ -303,7 +308,10 @@ class Journal:
         with self._lock:
             lines = extension_lines(self.chain_heads(), stream_list_hash(self.stream_heads()))
             note = sign(Checkpoint(self.origin, self.size, self.root(), lines).text(), self._key)
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES('checkpoint',?)", (note,))
+            try:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES('checkpoint',?)", (note,))
+            except apsw.Error as error:
+                raise JournalError(f"{self.path} refused a checkpoint: {error}") from error
         return note
 
     def bytes_on_disk(self) -> int:
