@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,65 +77,70 @@ class Outbox:
         except apsw.Error as error:
             raise OutboxError(f"cannot open {path}: {error}") from error
 
-    def commit(self, messages: Sequence[Outgoing]) -> None:
-        """Keep messages in one transaction. Raises OutboxError where the disk refuses."""
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[Any]:
+        """The database, for one thread at a time. Raises OutboxError where the disk refuses."""
         try:
-            with self._lock, self._db:
-                for m in messages:
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO message"
-                        "(stream,epoch,seq,identity,note,cut) VALUES(?,?,?,?,?,?)",
-                        (m.stream, m.epoch, m.seq, m.identity, m.note, m.cut),
-                    )
-                    if m.stream != TABLE_STREAM:
-                        self._db.execute(
-                            "INSERT OR REPLACE INTO head VALUES(?,?,?,?)",
-                            (m.stream, m.epoch, m.seq, m.identity),
-                        )
+            with self._lock:
+                yield self._db
         except apsw.Error as error:
             raise OutboxError(
-                f"{self.path} refused {len(messages)} messages: {error}",
-                hint="free disk space on the gateway",
+                f"{self.path} refused {what}: {error}",
+                hint="free disk space on the gateway, and look at its disk",
             ) from error
+
+    def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._asked("to be read") as db:
+            rows: list[tuple[Any, ...]] = db.execute(sql, values).fetchall()
+        return rows
+
+    def commit(self, messages: Sequence[Outgoing]) -> None:
+        """Keep messages in one transaction. Raises OutboxError where the disk refuses."""
+        with self._asked(f"{len(messages)} messages") as db, db:
+            for m in messages:
+                db.execute(
+                    "INSERT OR IGNORE INTO message"
+                    "(stream,epoch,seq,identity,note,cut) VALUES(?,?,?,?,?,?)",
+                    (m.stream, m.epoch, m.seq, m.identity, m.note, m.cut),
+                )
+                if m.stream != TABLE_STREAM:
+                    db.execute(
+                        "INSERT OR REPLACE INTO head VALUES(?,?,?,?)",
+                        (m.stream, m.epoch, m.seq, m.identity),
+                    )
 
     def head(self, stream: str) -> Head | None:
         """The last envelope this outbox knows of a stream, None where it knows none."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT epoch, seq, identity FROM head WHERE stream=?", (stream,)
-            ).fetchone()
-        return None if row is None else Head(*row)
+        rows = self._rows("SELECT epoch, seq, identity FROM head WHERE stream=?", (stream,))
+        return Head(*rows[0]) if rows else None
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-                "WHERE receipted IS NULL AND id>? AND id<=? ORDER BY id LIMIT ?",
-                (after, 2**62 if until is None else until, limit),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+            "WHERE receipted IS NULL AND id>? AND id<=? ORDER BY id LIMIT ?",
+            (after, 2**62 if until is None else until, limit),
+        )
         return [Outgoing(*row) for row in rows]
 
     def range(self, stream: str, epoch: str, first: int, last: int) -> list[Outgoing]:
         """Messages of an epoch by number, also receipted ones that are still kept."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-                "WHERE stream=? AND epoch=? AND seq BETWEEN ? AND ? ORDER BY seq",
-                (stream, epoch, first, last),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+            "WHERE stream=? AND epoch=? AND seq BETWEEN ? AND ? ORDER BY seq",
+            (stream, epoch, first, last),
+        )
         return [Outgoing(*row) for row in rows]
 
     def everything(self) -> Iterator[Outgoing]:
         """All messages still kept, receipted or not, oldest first."""
         last = 0
         while True:
-            with self._lock:
-                rows = self._db.execute(
-                    "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-                    "WHERE id>? ORDER BY id LIMIT 500",
-                    (last,),
-                ).fetchall()
+            rows = self._rows(
+                "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+                "WHERE id>? ORDER BY id LIMIT 500",
+                (last,),
+            )
             if not rows:
                 return
             for row in rows:
@@ -148,45 +154,43 @@ class Outbox:
         somebody else's bytes of the same number frees nothing.
         """
         freed = 0
-        with self._lock, self._db:
+        with self._asked("a receipt") as db, db:
             for first, last, identity in receipt.ranges:
-                row = self._db.execute(
+                row = db.execute(
                     "SELECT 1 FROM message WHERE stream=? AND epoch=? AND seq=? AND identity=?",
                     (receipt.stream, receipt.epoch, last, identity),
                 ).fetchone()
                 if row is not None:
-                    self._db.execute(
+                    db.execute(
                         "UPDATE message SET receipted=? WHERE receipted IS NULL AND stream=? "
                         "AND epoch=? AND seq BETWEEN ? AND ?",
                         (now, receipt.stream, receipt.epoch, first, last),
                     )
-                    freed += self._db.changes()
+                    freed += db.changes()
             for identity in receipt.also:
-                self._db.execute(
+                db.execute(
                     "UPDATE message SET receipted=? WHERE receipted IS NULL AND identity=?",
                     (now, identity),
                 )
-                freed += self._db.changes()
+                freed += db.changes()
         return freed
 
     def depth(self) -> int:
         """Messages without a receipt."""
-        with self._lock:
-            row = self._db.execute("SELECT count(*) FROM message WHERE receipted IS NULL")
-            return int(row.fetchone()[0])
+        return int(self._rows("SELECT count(*) FROM message WHERE receipted IS NULL")[0][0])
 
     def prune(self, now: int, keep_ns: int = KEEP_NS, keep_bytes: int = KEEP_BYTES) -> int:
         """Delete receipted messages older than the floor or beyond its bytes; how many."""
-        with self._lock, self._db:
-            self._db.execute("DELETE FROM message WHERE receipted<?", (now - keep_ns,))
-            deleted = int(self._db.changes())
-            self._db.execute(
+        with self._asked("to be cleared") as db, db:
+            db.execute("DELETE FROM message WHERE receipted<?", (now - keep_ns,))
+            deleted = int(db.changes())
+            db.execute(
                 "DELETE FROM message WHERE receipted IS NOT NULL AND id<=(SELECT max(id) FROM "
                 "(SELECT id, sum(length(note)) OVER (ORDER BY id DESC) AS kept FROM message) "
                 "WHERE kept>?)",
                 (keep_bytes,),
             )
-            return deleted + int(self._db.changes())
+            return deleted + int(db.changes())
 
     def limit_pages(self, pages: int) -> None:
         """Cap the file's size, as a full disk would (for drills)."""

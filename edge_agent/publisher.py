@@ -15,7 +15,7 @@ import paho.mqtt.client as mqtt
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.outbox import TABLE_STREAM, Outbox, Outgoing
+from edge_agent.outbox import TABLE_STREAM, Outbox, OutboxError, Outgoing
 from mrv.errors import MeterprintError
 from mrv.receipt import parse_receipt
 from mrv.strict_json import dumps, loads
@@ -85,8 +85,15 @@ class Publisher:
         self.connected.clear()
 
     def publish_state(self, *, online: bool) -> None:
-        """Publish the retained state: whether it is online and how deep the outbox is."""
-        state = {"online": online, "depth": self._outbox.depth(), "t": str(time.time_ns())}
+        """Publish the retained state: whether it is online, and how deep the outbox is if it says.
+
+        Never raises for a disk: the network thread would end with it.
+        """
+        state: dict[str, object] = {"online": online, "t": str(time.time_ns())}
+        try:
+            state["depth"] = self._outbox.depth()
+        except OutboxError as error:
+            state["fault"] = str(error)
         self._client.publish(f"{self._prefix}/state", dumps(state), qos=1, retain=True)
 
     def publish_events(self, body: bytes) -> None:
@@ -116,7 +123,10 @@ class Publisher:
                 with self._lock:
                     self._cursor = 0
                 self._progress = time.monotonic()
-            self._pump()
+            try:
+                self._pump()
+            except OutboxError as error:
+                log.warning("outbox_refused", error=str(error), hint=error.hint)
 
     def _pump(self) -> None:
         while self.connected.is_set() and not self._stopping.is_set():
