@@ -53,11 +53,11 @@ class Closures:
                 done = outcome in (Closure.CLOSED, Closure.LATE_START)
                 return ClosureOutcome("signed_gap" if done else outcome.value, estimated=done)
             first, last = min([start, *before]), after[-1]
-        outcome, links = self._readings.chain(key.agent, key.stream).walk(first, last)
+        outcome, oldest = self._readings.chain(key.agent, key.stream).walk(first, last)
         if outcome is Closure.CLOSED:
             return ClosureOutcome()
         if outcome is Closure.LATE_START:
-            late = bool(links) and links[0].t_first > batch_start
+            late = oldest is not None and oldest.t_first > batch_start
             return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
         closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
         return ClosureOutcome(outcome.value, estimated=closed)
