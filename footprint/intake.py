@@ -44,6 +44,11 @@ class EnvelopeIndex:
     def add_table(self, identity: str, table: ChannelTable) -> None:
         """Take in a channel table."""
         self._tables[identity] = table
+        for entry in table.channels:
+            if entry.stream:
+                key = SeriesKey(table.agent, entry.stream, entry.name)
+                self._cfgs.setdefault(key, set()).add(identity)
+                self._keys.setdefault(entry.name, set()).add(key)
         self._sources.clear()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
@@ -99,7 +104,7 @@ class EnvelopeIndex:
         return sorted(self._chains.items())
 
     def channels(self) -> Sequence[str]:
-        """Names of all channels that delivered, sorted."""
+        """Names of all channels that deliver or are stated to, sorted."""
         return sorted(self._keys)
 
     def table(self, identity: str) -> ChannelTable | None:

@@ -245,9 +245,17 @@ class Knowledge:
     def certificate_at(
         self, instrument: str, moment: int
     ) -> tuple[Certificate | None, CertificateState]:
-        """The latest certificate that supports a reading at `moment`, else the best reason."""
+        """The latest certificate that supports a reading at `moment`, else the best reason.
+
+        A certificate is of one meter: after an exchange only one that names the new serial
+        number counts, or one that holds from then on and names none.
+        """
         state = CertificateState.MISSING
+        changes = [e for e in self.exchanges(instrument) if e.serial and e.at <= moment]
+        place = changes[-1] if changes else None
         for certificate in reversed(self.certificates(instrument)):
+            if place is not None and not _is_of(certificate, place):
+                continue
             found = certificate.state_at(moment)
             if found is CertificateState.VALID:
                 return certificate, found
@@ -292,6 +300,13 @@ class Knowledge:
             found = Catalogue(self.factors, default_uncertainty(plant.policy))
             self._catalogues[id(plant)] = found
         return found
+
+
+def _is_of(certificate: Certificate, exchange: Exchange) -> bool:
+    """Whether a certificate is of the meter an exchange brought in."""
+    if certificate.serial:
+        return certificate.serial == exchange.serial
+    return certificate.valid_from >= exchange.at
 
 
 def _unreadable(fact: Fact, error: Exception) -> Finding:
