@@ -15,7 +15,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -179,7 +179,7 @@ class _Packer:
             return False
         if _encode(dt) != steps or _encode(v) != values:
             return False
-        if max(t0, max(dt), max(v), -min(v)) >= LARGEST or t0 + sum(dt) >= LARGEST:
+        if max(t0, *dt, *v, -min(v)) >= LARGEST or t0 + sum(dt) >= LARGEST:
             return False
         past, numbers = self._past, self.numbers
         self.text += b'"ch":"' + channel + b'",'
@@ -188,7 +188,7 @@ class _Packer:
         numbers.sizes += (len(dt), len(v) - len(dt))
         numbers.steps += dt
         numbers.values.append(v[0] - past.value.get(channel, 0))
-        numbers.values += [b - a for a, b in zip(v, v[1:], strict=False)]
+        numbers.values += [b - a for a, b in pairwise(v)]
         past.time[channel] = t0 + sum(dt)
         past.value[channel] = v[-1]
         return True

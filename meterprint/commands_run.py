@@ -187,21 +187,17 @@ def rebuild(
     import hashlib
 
     from ingest.projector import rebuild_store
-    from ingest.series_parquet import ParquetStore
     from meterprint.site import open_site
-    from meterprint.views import SEGMENTS, cursor_file
+    from meterprint.views import cursor_file
 
     site = open_site(state)
     try:
         stored = {}
         store = _store(influx, database, site.name)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / SEGMENTS)
-            stored["segments"] = rebuild_store(
-                site.journal, segments, lambda done, total: progress("segments", done, total)
-            )
-            segments.close()
-            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
+            site.engine.rebuild(lambda done, total: progress("segments", done, total))
+            site.engine.seal()
+            stored["segments"] = site.engine.reading_count
             if store is not None:
                 stored["influx"] = rebuild_store(
                     site.journal, store, lambda done, total: progress("influx", done, total)

@@ -19,11 +19,11 @@ import apsw
 
 from edge_agent.clock import kernel_clock
 from ingest.broker import find_mosquitto
+from ingest.engine_shell import SEGMENTS
 from ingest.journal import Journal
 from ingest.keyring import Keyring
 from ingest.series_parquet import MANIFEST, ParquetStore
 from meterprint.site import MARKER
-from meterprint.views import SEGMENTS, cursor_file
 from mrv.errors import MeterprintError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -180,9 +180,7 @@ def examine_segments(state: Path) -> Diagnosis:
         return Diagnosis(
             "segments", FAIL, f"{changed[0]} is not what was written", "meterprint rebuild"
         )
-    cursor = cursor_file(state, SEGMENTS)
-    seen = cursor.read_text().strip() if cursor.exists() else "0"
-    return Diagnosis("segments", OK, f"whole, up to journal entry {seen}")
+    return Diagnosis("segments", OK, f"whole, up to journal entry {store.taken}")
 
 
 def examine_python(_: Path) -> Diagnosis:

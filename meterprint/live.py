@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from meterprint.site import Site
 from meterprint.views import open_views
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
+
+EAGER_EVERY_S = 1.0
+"""Batches that have ended and only wait are computed again at most this often, s."""
 
 log = structlog.get_logger("live")
 
@@ -58,6 +62,8 @@ class LiveSite:
             raise
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+        self._merger = threading.Thread(target=self._merge, name="merger", daemon=True)
+        self._merger.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
@@ -90,15 +96,28 @@ class LiveSite:
         return answer
 
     def _work(self) -> None:
+        eager_at = time.monotonic()
         while not self._stopping.is_set():
-            self._wake.wait()
+            left = self.site.engine.waiting
+            self._wake.wait(EAGER_EVERY_S if left else None)
             self._wake.clear()
             if self._stopping.is_set():
                 return
+            eager = time.monotonic() - eager_at >= EAGER_EVERY_S
             try:
-                self.site.refresh()
+                self.site.refresh(eager=eager)
             except MeterprintError as error:
                 log.exception("engine", error=str(error), hint=error.hint)
+            if eager:
+                eager_at = time.monotonic()
+
+    def _merge(self) -> None:
+        sealed = self.site.engine.sealed
+        while not self._stopping.is_set():
+            sealed.wait()
+            sealed.clear()
+            if not self._stopping.is_set():
+                self.site.engine.compact()
 
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
@@ -106,6 +125,8 @@ class LiveSite:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30)
+        self.site.engine.sealed.set()
+        self._merger.join(timeout=60)
         self.broker.stop()
         for view in self.views.values():
             view.close()

@@ -16,7 +16,7 @@ from ingest.quarantine import Quarantine
 from meterprint.plant_file import PlantFile, day_moment
 from mrv.errors import InputError
 from mrv.fact import REGISTRY, Fact
-from mrv.measurement.activity import PYTHON, Kernels
+from mrv.measurement.activity import Kernels
 from mrv.strict_json import canonical
 from mrv.verification.note import PublicKey
 
@@ -31,7 +31,7 @@ AUTHOR = "meterprint"
 class Site:
     """One site. Make it with `open_site`, and `close` it."""
 
-    def __init__(self, state: Path, name: str, kernels: Kernels = PYTHON) -> None:
+    def __init__(self, state: Path, name: str, kernels: Kernels | None = None) -> None:
         self.state = state
         self.name = name
         self.keyring = Keyring.open(state / "keys", name)
@@ -39,15 +39,14 @@ class Site:
         self.facts = FactWriter(self.journal, self.keyring)
         self.facts.found(AUTHOR)
         self.quarantine = Quarantine(state / "quarantine.db")
-        self.engine = EngineShell(self.journal, kernels)
-        self.engine.catch_up()
+        self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines)
         self._agents: dict[str, tuple[PublicKey, ...]] = {}
         self._load_agents()
 
     def _load_agents(self) -> None:
-        for fact in load_facts(self.journal):
+        for fact in self.engine.facts:
             if fact.header.type == "key_enrolled" and fact.body.get("role") == "agent":
                 key = PublicKey.parse(str(fact.body["vkey"]))
                 self._agents[key.name] = (*self._agents.get(key.name, ()), key)
@@ -113,19 +112,22 @@ class Site:
         self.engine.catch_up()
         return stated
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def refresh(
+        self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
+    ) -> None:
         """Take in the journal and compute what is out of date."""
         self.journal.follow()
         self.engine.catch_up()
-        self.engine.refresh(progress)
+        self.engine.refresh(progress, eager=eager)
 
     def close(self) -> None:
         """Close all files."""
+        self.engine.close()
         self.quarantine.close()
         self.journal.close()
 
 
-def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
+def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Site:
     """The site of a state directory, made there where `name` is given and it is new.
 
     Raises InputError where there is none, or it is of another site.

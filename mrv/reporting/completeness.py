@@ -123,13 +123,13 @@ class StreamChain:
         return self._links.get(identity)
 
     def links(self) -> list[ChainLink]:
-        """All envelopes, by epoch and number."""
-        return sorted(self._links.values(), key=lambda link: (link.epoch, link.seq))
+        """All envelopes, by epoch and number, twins by identity."""
+        return sorted(self._links.values(), key=_place)
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
         heads = [link for link in self._links.values() if link.identity not in self._followed]
-        return sorted(heads, key=lambda link: (link.epoch, link.seq))
+        return sorted(heads, key=_place)
 
     def _back(self, link: ChainLink) -> Iterator[ChainLink | None]:
         """`link` and the ones before it; None where one is missing."""
@@ -194,6 +194,10 @@ class StreamChain:
     def forks(self) -> list[str]:
         """Identities that more than one envelope follows: an outbox restored from a backup."""
         return forks(self._links.values())
+
+
+def _place(link: ChainLink) -> tuple[str, int, str]:
+    return link.epoch, link.seq, link.identity
 
 
 CLOCK_STEP_NS = 1_000_000_000
