@@ -58,6 +58,10 @@ class Policy:
         return min(self.entries, entries * self.bytes // used)
 
 
+DEFAULT_POLICY = Policy()
+"""6.5 million readings at 100 an envelope, some 300 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """What one rotation did."""

@@ -12,6 +12,7 @@ import structlog
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.receiver import Committed, Receiver
+from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from ingest.wants import PATIENCE_S
@@ -32,6 +33,7 @@ class LiveSite:
         broker_port: int = 0,
         influx: SeriesStore | None = None,
         patience: float = PATIENCE_S,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         calm_collector()
         self.site = site
@@ -58,6 +60,8 @@ class LiveSite:
             raise
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+        self.rotator = Rotator(site.journal, policy)
+        self.rotator.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
@@ -102,6 +106,7 @@ class LiveSite:
 
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
+        self.rotator.stop()
         self.subscriber.stop()
         self._stopping.set()
         self._wake.set()
