@@ -31,6 +31,7 @@ from mrv.verification.note import PublicKey, identity, open_note, split
 READING = (apsw.Error, UnicodeDecodeError, ValueError, TypeError)
 """What a damaged database raises when it is read."""
 ROW = "SELECT idx, kind, leaf, identity, salt, body_salt, note, body FROM entry "
+ALTERED = "is not what was entered"
 NAMES = frozenset({"site", "schema", "frontier", "checkpoint"})
 """What `meta` may hold."""
 
@@ -83,6 +84,8 @@ class _Seen(NamedTuple):
     """Recomputed."""
     kept: bytes
     """Leaf hash that stands beside it, or the first bytes of it."""
+    file: str = ""
+    """Cold file it stands in."""
 
 
 def check(
@@ -260,10 +263,8 @@ class _Check:
             return {index: self._look(index, row) for index, row in hot.items()}
         seen: dict[int, _Seen | None] = {}
         for index, (entry, mark) in enumerate(zip(entries, checks, strict=True), first):
-            found = _Seen(entry.kind, entry.salt, entry.note, leaf_of(entry), mark)
+            found = _Seen(entry.kind, entry.salt, entry.note, leaf_of(entry), mark, part.file)
             seen[index] = found
-            if not found.leaf.startswith(mark):
-                self._faults.append(Fault("is not what was sealed", index, index, part.file))
             row = hot.get(index)
             copy = None if row is None else self._look(index, row)
             if copy is not None and (copy.leaf != found.leaf or copy.kept != found.leaf):
@@ -275,48 +276,41 @@ class _Check:
     def _judge(self, first: int, last: int, seen: dict[int, _Seen | None]) -> None:
         """Compare the leaves with the tree; name the entries that are not what they were."""
         found = [seen.get(index) for index in range(first, last + 1)]
-        whole = [item for item in found if item is not None]
-        kept = [item.kept if len(item.kept) == HASH_BYTES else item.leaf for item in whole]
-        differing = [
-            first + place
-            for place, item in enumerate(found)
-            if item is not None and len(item.kept) == HASH_BYTES and item.kept != item.leaf
-        ]
         full = last - first + 1 == BLOCK
-        root = self._block_root(first // BLOCK) if full else None
-        if len(whole) != len(found):
-            self._fill(root, len(found))
-            for index in differing:
-                self._say("is not what was entered", index)
-            return
-        leaves = [item.leaf for item in whole]
-        mine, theirs = _frontier(leaves), _frontier(kept)
-        wanted, reach = (root, Frontier.root) if full else (self._stand.root, self._with_tail)
-        altered = bool(differing) and reach(mine) != wanted and reach(theirs) == wanted
-        for index in differing:
-            if altered or reach(mine) != wanted:
-                self._say("is not what was entered", index)
-            else:
-                self._say("is what was entered, its kept leaf hash is not", index)
-        if full and not differing and root is not None and mine.root() != root:
+        root = self._block_root(first // BLOCK) if full else self._stand.root
+        differing = [
+            (first + place, item)
+            for place, item in enumerate(found)
+            if item is not None and not item.leaf.startswith(item.kept)
+        ]
+        whole = [item for item in found if item is not None]
+        mine = _frontier([item.leaf for item in whole])
+        right = (
+            len(whole) == len(found) and (mine.root() if full else self._with_tail(mine)) == root
+        )
+        for index, item in differing:
+            file = item.file
+            what = "is what was entered, the hash beside it is not" if right else ALTERED
+            self._faults.append(Fault(what, index, index, file))
+        if full and not right and root is not None and not differing and len(whole) == len(found):
             self._say("the leaves do not lead to the root of their block", first, last)
-        self._mark(first, kept if altered else leaves)
-        if full:
-            self._upper.append((theirs if altered else mine).root())
+            root = None
+        if right or not (differing or len(whole) < len(found)):
+            self._mark(first, [item.leaf for item in whole])
+        elif full and root is not None and self._checkpoint and self._checkpoint[0] == last + 1:
+            self._mark(first, [], root)
+        if not full:
+            kept = [item.kept if len(item.kept) == HASH_BYTES else item.leaf for item in whole]
+            self._tail = mine if right or not differing else _frontier(kept)
+        elif right or root is None:
+            self._upper.append(mine.root() if len(whole) == len(found) else bytes(HASH_BYTES))
         else:
-            self._tail = theirs if altered else mine
+            self._upper.append(root)
 
     def _with_tail(self, tail: Frontier) -> bytes:
         """Root with the leaves after the last whole block."""
         size = self._upper.size * BLOCK + tail.size
         return Frontier(size, (*self._upper.nodes, *tail.nodes)).root()
-
-    def _fill(self, root: bytes | None, count: int) -> None:
-        """Go on past a block that cannot be read, with the root the tree has for it."""
-        if count == BLOCK and root is not None:
-            self._upper.append(root)
-        elif count == BLOCK:
-            self._upper.append(bytes(HASH_BYTES))
 
     def _block_root(self, number: int) -> bytes | None:
         rows = self._guarded("SELECT root FROM block WHERE n=?", (number,))
@@ -326,19 +320,23 @@ class _Check:
         self._say("the root of the block is missing", number * BLOCK, (number + 1) * BLOCK - 1)
         return None
 
-    def _mark(self, first: int, leaves: list[bytes]) -> None:
-        """Compare with the signed checkpoint where it ends among these leaves."""
-        if self._checkpoint is None or not first < self._checkpoint[0] <= first + len(leaves):
+    def _mark(self, first: int, leaves: list[bytes], root: bytes | None = None) -> None:
+        """Compare with the signed checkpoint where it ends among these leaves, or with their root.
+
+        A block that is altered counts as the tree has it: its entries are named already.
+        """
+        stop = first + (BLOCK if root is not None else len(leaves))
+        if self._checkpoint is None or not first < self._checkpoint[0] <= stop:
             return
-        size, root = self._checkpoint
+        size, signed = self._checkpoint
         part = _frontier(leaves[: size - first])
         if size - first == BLOCK:
             upper = Frontier(self._upper.size, self._upper.nodes)
-            upper.append(part.root())
+            upper.append(part.root() if root is None else root)
             reached = upper.root()
         else:
             reached = Frontier(size, (*self._upper.nodes, *part.nodes)).root()
-        if reached != root:
+        if reached != signed:
             self._say(f"the first {size} entries do not lead to the signed checkpoint's root")
 
 
