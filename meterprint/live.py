@@ -13,6 +13,7 @@ import structlog
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.receiver import Committed, Receiver
+from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from ingest.wants import PATIENCE_S
@@ -36,6 +37,7 @@ class LiveSite:
         broker_port: int = 0,
         influx: SeriesStore | None = None,
         patience: float = PATIENCE_S,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         calm_collector()
         self.site = site
@@ -64,6 +66,8 @@ class LiveSite:
         self._thread.start()
         self._merger = threading.Thread(target=self._merge, name="merger", daemon=True)
         self._merger.start()
+        self.rotator = Rotator(site.journal, policy)
+        self.rotator.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
@@ -121,6 +125,7 @@ class LiveSite:
 
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
+        self.rotator.stop()
         self.subscriber.stop()
         self._stopping.set()
         self._wake.set()

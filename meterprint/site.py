@@ -20,7 +20,7 @@ from mrv.measurement.activity import Kernels
 from mrv.strict_json import canonical
 from mrv.verification.note import PublicKey
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Layout of the state directory."""
 MARKER = "site.json"
 """File that makes a directory a state directory."""
@@ -127,30 +127,55 @@ class Site:
         self.journal.close()
 
 
+def site_name(state: Path) -> str | None:
+    """Name of the site of a state directory, None where there is none.
+
+    Raises InputError where the directory has another layout than this program's.
+    """
+    marker = state / MARKER
+    if not marker.exists():
+        return None
+    try:
+        known = json.loads(marker.read_text())
+        name, layout = str(known["site"]), known["state"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{marker} cannot be read: {error}", hint="restore it from a backup"
+        ) from error
+    if layout != STATE_VERSION:
+        raise InputError(
+            f"{state} has layout {layout}, this program writes {STATE_VERSION}",
+            hint="run `meterprint upgrade`, or use another --state",
+        )
+    return name
+
+
+def open_journal(state: Path) -> Journal:
+    """The journal of a state directory alone: nothing is computed. Raises InputError."""
+    name = site_name(state)
+    if name is None:
+        raise InputError(f"{state} is no state directory", hint="name it by --state")
+    return Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
+
+
 def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Site:
     """The site of a state directory, made there where `name` is given and it is new.
 
     Raises InputError where there is none, or it is of another site.
     """
-    marker = state / MARKER
-    if marker.exists():
-        known = json.loads(marker.read_text())
-        if known.get("state") != STATE_VERSION:
+    known = site_name(state)
+    if known is not None:
+        if name and known != name:
             raise InputError(
-                f"{state} has layout {known.get('state')}, this program writes {STATE_VERSION}",
-                hint="run `meterprint upgrade`, or use another --state",
-            )
-        if name and known["site"] != name:
-            raise InputError(
-                f"{state} belongs to site {known['site']}, not {name}",
+                f"{state} belongs to site {known}, not {name}",
                 hint="use another --state for another plant",
             )
-        return Site(state, known["site"], kernels)
+        return Site(state, known, kernels)
     if not name:
         raise InputError(
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
     state.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+    (state / MARKER).write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
     return Site(state, name, kernels)
