@@ -21,6 +21,7 @@ from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
 from mrv.measurement.activity import findings_of
 from mrv.measurement.calibration import CertificateState
+from mrv.measurement.plausibility import standstill
 from mrv.measurement.uncertainty import Components
 from mrv.strict_json import canonical
 
@@ -100,6 +101,14 @@ class BatchRun:
             activity += part
         subject = f"{metered.instrument.id}/{metered.register.id}"
         self.findings += findings_of(activity.total, subject, self.batch.start)
+        self.findings += [
+            exchange.finding()
+            for exchange in self.engine.knowledge.exchanges(metered.instrument.id)
+            if self.batch.covers(exchange.at)
+        ]
+        still = standstill(parts.get(Part.DIRECT, Activity()).total, subject, self.batch.start)
+        if still is not None and self.batch.good and metered.register.kind == "counter":
+            self.findings.append(still)
         unit = metered.register.unit
         corrected = activity.corrected_value(unit)
         components = activity_components(metered, self.batch, parts, self.plant.policy)

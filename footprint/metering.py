@@ -174,7 +174,7 @@ class Meter:
             return Activity()
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
@@ -189,11 +189,24 @@ class Meter:
         series = self._readings.read(self.key, start, end, 0)
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
         return Activity(tuple(parts))
+
+    def with_tagged(self, start: int, end: int) -> Activity:
+        """Activity in [start, end) with the tagged amounts that begin in it, whole."""
+        activity = self.windows([start, end])[0]
+        if self.key is None or self.register.kind != "amount":
+            return activity
+        series = self._readings.read(self.key, start, end, 0)
+        for stretch in self.stretches:
+            piece = _amounts_in(series, stretch, untagged=False)
+            if len(piece):
+                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
+                activity += Activity(((stretch, window),))
+        return activity
 
     def longest(self) -> int:
         """Length of the longest amount, ns; 0 for a counter."""
@@ -211,13 +224,15 @@ def same_counts(one: Stretch, other: Stretch) -> bool:
     return (one.unit, one.resolution) == (other.unit, other.resolution)
 
 
-def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
-    """Amounts that start in the stretch; without those tagged with a batch unless asked for."""
+def _amounts_in(
+    series: Series, stretch: Stretch, *, tagged: bool = True, untagged: bool = True
+) -> Series:
+    """Amounts that start in the stretch: those tagged with a batch, those that are not, or both."""
     places = [
         i
         for i in range(len(series))
         if stretch.start <= series.t[i] < stretch.end
-        and (tagged or not series.tag or not series.tag[i])
+        and (tagged if series.tag and series.tag[i] else untagged)
     ]
     return Series(
         [int(series.t[i]) for i in places],

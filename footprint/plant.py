@@ -151,6 +151,10 @@ class Balance:
     """`<instrument>.<register>`."""
     subs: tuple[str, ...]
     """`<instrument>.<register>` each."""
+    window: int = 86_400 * NS_PER_S
+    """Length of the windows it is drawn up over, ns: the plant day."""
+    k: Fraction = Fraction(2)
+    """A residual beyond k·u is a finding."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from footprint.balancing import balance_findings, balance_windows
 from footprint.batch import BatchResult, BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
@@ -257,6 +258,9 @@ class EngineShell:
                 found.update(result.findings)
             for entry in books(self.engine):
                 found.update(entry.findings)
+            plants = self.engine.knowledge.plants
+            if plants and plants[-1][1].balances:
+                found.update(balance_findings(balance_windows(self.engine, plants[-1][1])))
             return sorted(found)
 
     def _chain_findings(self) -> Iterable[Finding]:
@@ -264,6 +268,10 @@ class EngineShell:
             for first, second in chain.equivocations:
                 numbers = (("first", first), ("second", second))
                 yield Finding("equivocation", f"{agent}/{stream}", 0, Severity.ERROR, numbers)
+            if chain.late:
+                since = min(link.t_first for link in chain.late)
+                count = (("envelopes", str(len(chain.late))),)
+                yield Finding("late", f"{agent}/{stream}", since, Severity.INFO, count)
             for link, step in clock_steps(chain.links()):
                 numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
                 yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)

@@ -94,7 +94,11 @@ class Closure(StrEnum):
 
 
 class StreamChain:
-    """The envelopes of one stream, added in any order."""
+    """The envelopes of one stream, added in any order.
+
+    `late` holds those that were added after one with later readings: a backlog, a resend. The
+    order is that of the journal, so it is the same each time the journal is read.
+    """
 
     def __init__(self) -> None:
         self._links: dict[str, ChainLink] = {}
@@ -102,6 +106,7 @@ class StreamChain:
         self._places: dict[tuple[str, int], str] = {}
         self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
+        self.late: list[ChainLink] = []
 
     def __len__(self) -> int:
         return len(self._links)
@@ -111,6 +116,8 @@ class StreamChain:
         if link.identity in self._links:
             return
         self._links[link.identity] = link
+        if self._by_end and link.t_last < self._by_end[-1][0]:
+            self.late.append(link)
         insort(self._by_end, (link.t_last, link.seq, link.identity))
         self._followed.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)

@@ -394,3 +394,47 @@ def test_every_fault_of_a_plant_is_found_with_its_path():
         "sources[0].instrument",
     }
     assert next(f for f in faults if f.field == "polcy").hint == "did you mean policy?"
+
+
+def test_what_a_counter_does_in_idle_time_is_found_too():
+    world = World()
+    samples = [(t, v if t < 400 else v - 395) for t, v in steady(0, 600)]
+    world.run("m", samples)
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    engine = world.engine()
+    found = {b.subject: {f.rule for f in b.findings} for b in books(engine)}
+    assert found["m/e"] == {"reset"}
+    assert "reset" not in {f.rule for f in engine.batch("b1").findings}
+
+
+def test_an_exchange_is_a_finding_with_its_registers():
+    world = World()
+    world.run("m", [(0, 0), (100, 1000), (200, 50), (600, 450)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 0, 400)
+    body = {"closing": {"e": "1200"}, "opening": {"e": "0"}, "ratio": "40"}
+    world.state("registry", "instrument_exchanged", "m", body, 150 * S)
+    engine = world.engine()
+    found = [f for f in engine.batch("b1").findings if f.rule == "exchange"]
+    assert found == [f for f in engine.knowledge.all_findings() if f.rule == "exchange"]
+    assert found[0].numbers == (("closing_e", "1200"), ("opening_e", "0"), ("ratio", "40"))
+    assert found[0].at == 150 * S
+
+
+def test_envelopes_after_later_ones_are_late_and_count_the_same():
+    world = simple()
+    held = list(world.envelopes)
+    world.envelopes = [e for e in held if e[0] != "m-12"] + [e for e in held if e[0] == "m-12"]
+    engine = world.engine()
+    assert [link.identity for link in engine.readings.chain("a", "m").late] == ["m-12"]
+    assert engine.batch("b1").digest() == simple().engine().batch("b1").digest()
+
+
+def test_a_counter_that_stands_still_while_something_is_made_is_found():
+    world = World()
+    world.run("m", [(t, 7) for t, _ in steady(0, 600)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    assert "stands_still" in {f.rule for f in world.engine().batch("b1").findings}
+    assert "stands_still" not in {f.rule for f in simple().engine().batch("b1").findings}
