@@ -79,11 +79,11 @@ class Closures:
                 return ClosureOutcome("late_start") if late else ClosureOutcome()
         if not channel.tier.has_chain:
             return ClosureOutcome()
-        outcome, links = self._readings.chain(key.agent, key.stream).walk(first, last)
+        outcome, oldest = self._readings.chain(key.agent, key.stream).walk(first, last)
         if outcome is Closure.CLOSED:
             return ClosureOutcome()
         if outcome is Closure.LATE_START:
-            late = bool(links) and links[0].t_first > batch_start
+            late = oldest is not None and oldest.t_first > batch_start
             return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
         closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
         return ClosureOutcome(outcome.value, estimated=closed)

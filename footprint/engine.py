@@ -24,11 +24,24 @@ from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
 
+KEEPS_CHANNELS = frozenset(
+    (
+        "key_enrolled",
+        "key_revoked",
+        "factor_set",
+        "certificate_recorded",
+        "certificate_approved",
+        "certificate_revoked",
+    )
+)
+"""Facts of the registry that leave open which channel speaks for a register."""
+
+
 class Engine:
     """Footprints of batches from facts and readings.
 
-    `earlier` is an engine on the same readings: where only batch events are new, what it
-    remembers of its meters still holds.
+    `earlier` is an engine on the same readings and fewer facts: what it remembers of a meter
+    holds as long as the meaning of its register is the same.
     """
 
     def __init__(
@@ -43,10 +56,28 @@ class Engine:
         self._kernels = kernels
         self._closures = Closures(knowledge, readings)
         self.meters: dict[tuple[str, str], Meter] = {}
-        if earlier is not None and earlier.knowledge.registry_length == knowledge.registry_length:
-            self.meters = earlier.meters
         self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        if earlier is not None:
+            self._take_over(earlier)
+
+    def _take_over(self, earlier: Engine) -> None:
+        """Keep meters whose registers mean what they meant."""
+        grown = self.knowledge.registry[earlier.knowledge.registry_length :]
+        if any(fact.header.type not in KEEPS_CHANNELS for fact in grown):
+            return
+        for place, held in earlier.meters.items():
+            if not grown or self._means_the_same(place, held):
+                self.meters[place] = held
+                self._meter_findings[place] = earlier._meter_findings.get(place, [])
+
+    def _means_the_same(self, place: tuple[str, str], meter: Meter) -> bool:
+        for _, plant in reversed(self.knowledge.plants):
+            instrument = plant.instrument(place[0])
+            if instrument is not None:
+                found = stretches(self.knowledge, plant, instrument, meter.register)
+                return found == meter.stretches
+        return False
 
     def meter(self, plant: PlantModel, instrument: Instrument, register: Register) -> Meter:
         """The meter of a register over all time; made once."""
