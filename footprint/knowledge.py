@@ -201,7 +201,7 @@ class Knowledge:
                 self._bad(fact, error)
                 continue
             exchanges.setdefault(exchange.instrument, []).append(exchange)
-            self.findings.append(exchange.finding())
+            self._registry_findings.append(exchange.finding())
         for found in exchanges.values():
             found.sort(key=lambda e: e.at)
         return exchanges
