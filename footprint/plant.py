@@ -102,6 +102,9 @@ class EmissionSource:
     """Factor it asks for; None = not mapped yet, so the footprint is incomplete."""
     outside: LocalText | None
     """Why it lies outside the boundary; None = inside."""
+    declared: str = ""
+    """Unit in which somebody states its amount for each batch (a refrigerant, a purchased part);
+    "" = it is not declared."""
 
     @property
     def shared(self) -> bool:

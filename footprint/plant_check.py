@@ -101,6 +101,15 @@ def _source(
             faults.append(
                 InputError(f"no line is called {name!r}", field=f"{where}.line", hint=hint)
             )
+    if source.declared and (source.instrument or source.shared):
+        how = "has a meter" if source.instrument else "serves several lines"
+        faults.append(
+            InputError(
+                f"a source that {how} is not declared for each batch",
+                field=f"{where}.declared",
+                hint="declare it for one line, without instrument",
+            )
+        )
     if source.instrument:
         _meter(plant, source.instrument, source.register, where, faults)
     elif source.register:

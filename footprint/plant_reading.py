@@ -111,7 +111,9 @@ def _factor(node: Node) -> FactorRequest | None:
 
 
 def _source(node: Node) -> EmissionSource:
-    node.members(("id", "name", "line", "lines", "instrument", "register", "factor", "outside"))
+    node.members(
+        ("id", "name", "line", "lines", "instrument", "register", "factor", "outside", "declared")
+    )
     name = node.child("id").text()
     lines = node.child("lines").texts() or node.child("line").texts()
     if not lines:
@@ -125,6 +127,7 @@ def _source(node: Node) -> EmissionSource:
         register=node.child("register").text(""),
         factor=_factor(node.child("factor")),
         outside=None if outside.value is None else _local(outside, ""),
+        declared="" if node.child("declared").value is None else _unit(node.child("declared")),
     )
 
 

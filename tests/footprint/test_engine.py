@@ -438,3 +438,65 @@ def test_a_counter_that_stands_still_while_something_is_made_is_found():
     world.batch("b1", 100, 190)
     assert "stands_still" in {f.rule for f in world.engine().batch("b1").findings}
     assert "stands_still" not in {f.rule for f in simple().engine().batch("b1").findings}
+
+
+def with_refrigerant(**source):
+    plant = copy.deepcopy(PLANT)
+    plant["sources"].append(
+        {"id": "r", "line": "l", "declared": "kg", "factor": {"id": "r"}, **source}
+    )
+    world = World(plant)
+    world.run("m", steady(0, 600))
+    world.run("air", steady(0, 600))
+    row = {**FACTOR, "id": "r", "value": "1300", "unit": "kgCO2e/kg", "uncertainty_pct": "10"}
+    world.state("registry", "factor_set", "r", {"rows": [row]})
+    world.batch("b1", 100, 190)
+    return world
+
+
+def test_a_declared_source_is_waited_for_until_its_fact_is_there():
+    world = with_refrigerant()
+    assert world.engine().batch("b1").waits == ("declared:r",)
+    body = {"source": "r", "quantity": "20", "unit": "g", "u_percent": "5"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL
+    row = next(s for s in result.sources if s.source == "r")
+    assert (row.corrected, row.unit, row.burden) == (Fraction(1, 50), "kg", 26)
+    assert row.components["declared:r:b1"] == pytest.approx(26 * 0.05 / 2)
+    assert row.components["factor:r"] == pytest.approx(26 * 0.10 / 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({"source": "r", "quantity": "lots", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "-1", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "1", "unit": "bottle"}, "declared_unreadable"),
+        ({"source": "", "quantity": "1", "unit": "kg"}, "declared_unreadable"),
+    ],
+)
+def test_a_declaration_nobody_can_read_closes_nothing(body, rule):
+    world = with_refrigerant()
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").waits == ("declared:r",)
+    assert rule in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_declaration_in_another_kind_of_unit_is_incomplete_and_a_second_one_is_found():
+    world = with_refrigerant()
+    body = {"source": "r", "quantity": "1", "unit": "kWh"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").incomplete == ("unit:r",)
+    assert "declared_twice" in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_source_is_metered_or_declared():
+    plant = copy.deepcopy(PLANT)
+    plant["sources"][0]["declared"] = "kg"
+    plant["sources"][1]["declared"] = "kg"
+    _, faults = read_plant(plant)
+    assert [f.field for f in faults] == ["sources[0].declared", "sources[1].declared"]
