@@ -17,6 +17,7 @@ CODES: dict[str, tuple[str, str]] = {
     "lack_not_metered": ("没有计量", "not metered"),
     "lack_no_channel": ("没有数据", "no data"),
     "lack_no_factor": ("没有排放因子", "no emission factor"),
+    "lack_not_filled": ("缺数无从估算", "nothing to estimate missing readings by"),
     "lack_not_passed": ("批次结束之后没有读数", "no reading after the end of the batch"),
     "lack_late_start": ("批次开始之前没有读数", "no reading before the start of the batch"),
     "lack_unit": ("单位不相符", "units do not fit"),
@@ -28,6 +29,7 @@ CODES: dict[str, tuple[str, str]] = {
     "part_idle": ("待机分摊", "idle share"),
     "part_unattributed": ("未归属分摊", "unattributed share"),
     "part_shared": ("公用分摊", "share of common"),
+    "part_substituted": ("估算替代", "estimated in place of readings"),
     "reason_by_id": ("按编号指定", "named by its id"),
     "reason_valid": ("在有效期内", "its period covers the batch"),
     "reason_carried_forward": (
@@ -51,6 +53,7 @@ CODES: dict[str, tuple[str, str]] = {
     "comp_cal": ("校准", "calibration"),
     "comp_res": ("分辨力", "resolution"),
     "comp_declared": ("申报量", "declared amount"),
+    "comp_fill": ("缺数替代", "what stands in for missing readings"),
     "comp_gap": ("数据缺失处的划分", "split of a data gap"),
     "rule_gap": ("数据缺失", "data gap"),
     "rule_roll_over": ("计数翻转", "register rolled over"),

@@ -18,6 +18,7 @@ from mrv.measurement.uncertainty import (
     reading_resolution,
     total,
 )
+from mrv.reporting.substitution import fill_uncertainty
 
 
 def activity_components(
@@ -34,7 +35,12 @@ def activity_components(
     found = [instrument_components(metered.instrument, unit, activity, policy)]
     name = f"res:{metered.channel}:{batch.id}"
     if metered.register.kind == "counter":
-        pieces = sum(1 for part in parts.values() if part.parts)
+        metered_parts = [a for part, a in parts.items() if part is not Part.SUBSTITUTED]
+        pieces = sum(1 for activity_part in metered_parts if activity_part.parts)
+        fill = parts.get(Part.SUBSTITUTED, Activity()).corrected_value(unit)
+        found.append(
+            Components({f"fill:{metered.channel}:{batch.id}": fill_uncertainty(float(fill))})
+        )
         found.append(_register_resolution(name, activity, unit, pieces))
         cuts = ((batch.start, -1.0), (batch.end, 1.0))
         found.append(_gap_split(metered.meter, metered.channel, unit, policy.gap, cuts))

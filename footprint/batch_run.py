@@ -99,7 +99,8 @@ class BatchRun:
             self.incomplete.add(f"no_channel:{source.id}")
             return None
         parts = self._parts(metered, end)
-        self._close(metered, tier, end)
+        if self._close(metered, tier, end):
+            parts[Part.SUBSTITUTED] = self._fill(metered, end)
         activity = Activity()
         for part in parts.values():
             activity += part
@@ -207,11 +208,12 @@ class BatchRun:
             shares += share(pool(group), group.keys, self.batch.id)
         return shares
 
-    def _close(self, metered: Metered, tier: AssuranceTier, end: int) -> None:
+    def _close(self, metered: Metered, tier: AssuranceTier, end: int) -> bool:
+        """Say what the source waits for; whether its closure is an estimate."""
         if not tier.has_chain:
             self.unchained = True
         if self.batch.end is None:
-            return
+            return False
         start, last = self.batch.start, end
         if tier.has_chain:
             plan = self.engine.plan(metered.source.lines, self.plant)
@@ -228,6 +230,25 @@ class BatchRun:
             self.incomplete.add(f"{outcome.reason}:{metered.source.id}")
         elif outcome.reason:
             self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
+        return outcome.estimated
+
+    def _fill(self, metered: Metered, end: int) -> Activity:
+        """What policy puts in the place of a dead register's readings."""
+        meter, batch = metered.meter, self.batch
+        if metered.register.kind != "counter":
+            return Activity()
+        wanted = self.plant.policy.fill != "none"
+
+        def stand_in(start: int, stop: int) -> Activity:
+            found = meter.fill(start, stop) if wanted else None
+            if found is None and meter.dead(start, stop):
+                self.incomplete.add(f"not_filled:{metered.source.id}")
+            return found or Activity()
+
+        if metered.source.shared:
+            groups = self.engine.plan(metered.source.lines, self.plant).groups_of(batch, end)
+            return self._shares(groups, lambda group: stand_in(group.start, group.end))
+        return stand_in(batch.start, end)
 
     def _settled_after(self, moment: int) -> int:
         """When it is known whose the time up to `moment` is, ns.

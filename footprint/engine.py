@@ -23,7 +23,6 @@ from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
-
 KEEPS_CHANNELS = frozenset(
     (
         "key_enrolled",

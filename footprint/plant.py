@@ -176,6 +176,8 @@ class Policy:
     """Allocation key: good_mass | good_count."""
     mpe_rule: MpeRule = MpeRule.RECTANGULAR
     """How an MPE becomes a standard uncertainty."""
+    fill: str = "mean_rate"
+    """What stands in for a dead register: mean_rate of the time it covered | none."""
     admissible: str = "ABCD"
     """Assurance tiers that may carry a footprint."""
     factor_uncertainty: tuple[tuple[str, Fraction], ...] = ()

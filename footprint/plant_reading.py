@@ -178,6 +178,7 @@ def _policy(node: Node) -> Policy:
             "gap_s",
             "key",
             "mpe_rule",
+            "fill",
             "admissible_tiers",
             "factor_uncertainty_percent",
         )
@@ -191,6 +192,7 @@ def _policy(node: Node) -> Policy:
         gap=node.child("gap_s").integer(900) * NS_PER_S,
         key=node.child("key").choice(("good_count", "good_mass"), "good_count"),
         mpe_rule=MpeRule(node.child("mpe_rule").choice(tuple(MpeRule), MpeRule.RECTANGULAR)),
+        fill=node.child("fill").choice(("mean_rate", "none"), "mean_rate"),
         admissible=node.child("admissible_tiers").text("ABCD"),
         factor_uncertainty=tuple(
             (name, defaults.child(name).number(positive=True)) for name in sorted(table)

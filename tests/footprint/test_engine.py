@@ -500,3 +500,53 @@ def test_a_source_is_metered_or_declared():
     plant["sources"][1]["declared"] = "kg"
     _, faults = read_plant(plant)
     assert [f.field for f in faults] == ["sources[0].declared", "sources[1].declared"]
+
+
+def closed_by_a_fact(policy=None):
+    """A meter that dies at 150 s in a batch of 100…190 s; a fact says nothing more will come."""
+    plant = copy.deepcopy(PLANT)
+    plant["policy"] |= policy or {}
+    world = World(plant)
+    world.run("m", steady(0, 150))
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    body = {"agent": "a", "stream": "m", "reason": "gateway stolen"}
+    world.state("registry", "chain_closed", "a/m", body, 0, 900 * S)
+    return world.engine().batch("b1")
+
+
+def test_policy_fills_what_a_dead_meter_did_not_count_and_says_how_sure_it_is():
+    result = closed_by_a_fact()
+    assert result.state is BatchState.FINAL_ESTIMATED
+    row = next(s for s in result.sources if s.source == "m")
+    parts = {part.value: amount for part, amount in row.parts}
+    assert parts == {"direct": 5, "substituted": 4}
+    assert row.activity_components["fill:m.e:b1"] == pytest.approx(4 / math.sqrt(3))
+    assert result.incomplete == ()
+
+
+def test_a_policy_that_fills_nothing_leaves_the_figure_incomplete():
+    result = closed_by_a_fact({"fill": "none"})
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_never_spoke_cannot_be_filled():
+    world = World()
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_came_late_or_died_before_is_filled_from_the_time_beside_it():
+    for samples in (steady(300, 600), steady(0, 90)):
+        world = World()
+        world.run("m", samples)
+        world.run("air", steady(0, 600))
+        world.batch("b1", 100, 190)
+        world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+        row = next(s for s in world.engine().batch("b1").sources if s.source == "m")
+        assert dict(row.parts)["substituted"] == 9
