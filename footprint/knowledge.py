@@ -49,6 +49,14 @@ class Exchange:
     serial: str
     """New serial number; "" = as before."""
 
+    def finding(self) -> Finding:
+        """That it happened, with the registers it closed and opened."""
+        numbers = [(f"closing_{name}", str(counts)) for name, counts in self.closing]
+        numbers += [(f"opening_{name}", str(counts)) for name, counts in self.opening]
+        if self.ratio is not None:
+            numbers.append(("ratio", str(self.ratio)))
+        return Finding("exchange", self.instrument, self.at, Severity.INFO, tuple(numbers))
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedChain:
@@ -198,6 +206,7 @@ class Knowledge:
                 self._bad(fact, error)
                 continue
             exchanges.setdefault(exchange.instrument, []).append(exchange)
+            self._registry_findings.append(exchange.finding())
         for found in exchanges.values():
             found.sort(key=lambda e: e.at)
         return exchanges

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from footprint.balancing import balance_findings, balance_windows
 from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
@@ -385,6 +386,9 @@ class EngineShell:
                 found.update(result.findings)
             for entry in books(self.engine):
                 found.update(entry.findings)
+            plants = self.engine.knowledge.plants
+            if plants and plants[-1][1].balances:
+                found.update(balance_findings(balance_windows(self.engine, plants[-1][1])))
             return sorted(found)
 
     def _chain_findings(self) -> list[Finding]:
@@ -457,6 +461,9 @@ def _odd_chains(readings: EnvelopeIndex) -> Iterator[Finding]:
         for first, second in chain.equivocations:
             numbers = (("first", first), ("second", second))
             yield Finding("equivocation", f"{agent}/{stream}", 0, Severity.ERROR, numbers)
+        if chain.late:
+            count = (("envelopes", str(chain.late)),)
+            yield Finding("late", f"{agent}/{stream}", chain.late_since, Severity.INFO, count)
         for link, step in chain.clock_steps():
             numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
             yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)

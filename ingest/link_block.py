@@ -131,7 +131,13 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
         for *place, low, high in meta["tags"]:
             known = tags.setdefault(tuple(place), [*place, low, high])
             known[4], known[5] = min(known[4], low), max(known[5], high)
+    late: dict[tuple[str, str], list[Any]] = {}
+    for meta in metas:
+        for agent, stream, count, since in meta["late"]:
+            held = late.setdefault((agent, stream), [agent, stream, 0, since])
+            held[2], held[3] = held[2] + count, min(held[3], since)
     return {
+        "late": [late[place] for place in sorted(late)],
         "readings": sum(meta["readings"] for meta in metas),
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
         "tags": [tags[place] for place in sorted(tags)],

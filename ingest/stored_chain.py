@@ -36,7 +36,7 @@ class StoredChain(StreamChain):
         self.sealed: list[SealedBlock] = []
         self._sealed_epochs: dict[str, int] = {}
         self._sealed_end: int | None = None
-        self.sealed_equivocations = 0
+        self.sealed_equivocations = self.sealed_late = 0
 
     def __len__(self) -> int:
         return super().__len__() + sum(part.extent.count for part in self.sealed)

@@ -65,6 +65,12 @@ class StoredReadings(EnvelopeIndex):
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
         self.tables += [int(row[0]) for row in meta["tables"]]
         self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["late"]:
+            chain = self.chain(row[0], row[1])
+            assert isinstance(chain, StoredChain)
+            chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
+            chain.late += row[2]
+            chain.sealed_late = chain.late
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
         self._attach_links(path, meta["links"])
@@ -144,6 +150,7 @@ class StoredReadings(EnvelopeIndex):
                 assert isinstance(chain, StoredChain)
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
+                chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
 
@@ -157,6 +164,11 @@ class StoredReadings(EnvelopeIndex):
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
             "tables": [[index] for index in self.tables[self._sealed_tables :]],
             "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "late": [
+                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
+                for (agent, stream), chain in self.chains()
+                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+            ],
             "equivocations": [
                 [agent, stream, *pair]
                 for (agent, stream), chain in self.chains()

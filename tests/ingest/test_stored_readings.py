@@ -116,6 +116,7 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
     assert chain.clock_steps() == plain.clock_steps()
     assert sorted(chain.equivocations) == sorted(plain.equivocations)
     assert chain.last_time() == plain.last_time()
+    assert (chain.late, chain.late_since) == (plain.late, plain.late_since)
     for link in plain.links():
         assert chain.link(link.identity) == link
     for _ in range(20):
