@@ -66,6 +66,10 @@ class Site:
         """Enrolled keys of an agent."""
         return self._agents.get(agent, ())
 
+    def agents(self) -> tuple[str, ...]:
+        """Names of the enrolled agents, in the order of their enrolment."""
+        return tuple(self._agents)
+
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
         if key in self.keys_of(key.name):
