@@ -8,6 +8,7 @@ from pathlib import Path
 
 from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
+from ingest.durable import make_file, make_folder, read_file
 from ingest.engine_shell import EngineShell
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
@@ -136,7 +137,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
     """
     marker = state / MARKER
     if marker.exists():
-        known = json.loads(marker.read_text())
+        known = json.loads(read_file(marker))
         if known.get("state") != STATE_VERSION:
             raise InputError(
                 f"{state} has layout {known.get('state')}, this program writes {STATE_VERSION}",
@@ -153,6 +154,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    state.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+    make_folder(state)
+    about = json.dumps({"site": name, "state": STATE_VERSION})
+    make_file(marker, f"{about}\n".encode(), mode=0o644)
     return Site(state, name, kernels)
