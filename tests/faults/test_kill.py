@@ -42,6 +42,7 @@ TOTAL = int(os.environ.get("METERPRINT_KILL_READINGS", "20000"))
 EACH = int(os.environ.get("METERPRINT_KILL_EACH", "40"))
 """Readings of one envelope."""
 BATCHES = 10
+POOL_WINDOW_NS = 60 * 10**9
 PLANT = {
     "site": SITE,
     "policy": {"pool_window_s": "60", "gap_s": "60", "changeover_s": "30"},
@@ -76,14 +77,14 @@ FACTOR = {
 
 
 def prepare(state: Path, total: int) -> None:
-    """A site with a plant, an enrolled agent, and ten batches within the readings' time."""
+    """A site with a plant, an enrolled agent, and ten batches, their pools within the readings."""
     plant, faults = read_plant(PLANT)
     assert faults == []
     site = open_site(state, SITE)
     site.state_plant(PlantFile(state, plant, PLANT, (("x", (FACTOR,)),), ()), 0)
     key = load_or_make_key(state / "agents" / AGENT / "agent.key", AGENT)
     site.enrol_agent(key.public)
-    span = total * STEP_NS // BATCHES
+    span = (total * STEP_NS - POOL_WINDOW_NS) // BATCHES
     for number in range(BATCHES):
         base = {"line": "l", "batch": f"b{number}"}
         begin, end = number * span + span // 10, number * span + span * 9 // 10
