@@ -93,7 +93,9 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
             done.set()
 
     broker = Mosquitto(folder / "broker")
-    subscriber = Subscriber(receiver, SITE, broker.port, on_committed=committed)
+    subscriber = Subscriber(
+        receiver, SITE, broker.port, on_committed=committed, agents=lambda: list(made)
+    )
     subscriber.connected.wait(10)
     go = multiprocessing.Event()
     workers = [

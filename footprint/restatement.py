@@ -265,11 +265,11 @@ def restated(before: Engine, after: Engine) -> set[str] | None:
 def reach(times: Sequence[int], first: int, last: int) -> tuple[int, int]:
     """Time that readings in [first, last] may change, given the readings around them.
 
-    `times` are those of the good readings near, a few on either side; where none lies after,
-    everything later is open.
+    `times` are those of the good readings near, a few on either side; where none lies before or
+    after, everything earlier or later is open.
     """
     before = bisect_left(times, first)
     after = bisect_right(times, last)
-    low = times[0] if before else first
+    low = times[0] if before else 0
     high = times[-1] if after < len(times) else OPEN
     return min(low, first), high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import structlog
 
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
+from ingest.journal import JournalError
 from ingest.receiver import Committed, Receiver
 from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
@@ -21,6 +21,7 @@ from meterprint.site import Site
 from meterprint.views import open_views
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
+from mrv.strict_json import loads
 
 EAGER_EVERY_S = 1.0
 """Batches that have ended and only wait are computed again at most this often, s."""
@@ -58,6 +59,7 @@ class LiveSite:
                 on_event=self._event,
                 on_state=self._state,
                 patience=patience,
+                agents=site.agents,
             )
         except MeterprintError:
             self.broker.stop()
@@ -78,19 +80,23 @@ class LiveSite:
             view.projector.wake()
 
     def _state(self, agent: str, payload: bytes) -> None:
+        if not self.site.keys_of(agent):
+            return  # a stranger's word; and there is no end of strange names
         try:
-            state = json.loads(payload)
-        except ValueError:
-            log.warning("state_unreadable", agent=agent)
+            state = loads(payload)
+        except MeterprintError as error:
+            log.warning("state_unreadable", agent=agent, error=str(error))
             return
         if isinstance(state, dict):
             self.agent_states[agent] = state
 
     def _event(self, agent: str, payload: bytes) -> None:
         try:
-            body = json.loads(payload)
+            body = loads(payload)
             self.batch_event(body if isinstance(body, dict) else {}, agent)
-        except (ValueError, MeterprintError) as error:
+        except JournalError:
+            raise  # the message stays unacknowledged and is taken once the disk does
+        except MeterprintError as error:
             log.warning("event_refused", agent=agent, error=str(error))
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:

@@ -89,6 +89,7 @@ def _drive(site: Site, example: Example, content: Replay, progress: Progress, po
             username=broker.username,
             password=broker.password,
             on_committed=lambda items: _offer(site, items),
+            agents=site.agents,
         )
         outbox = Outbox(folder / "outbox.db")
         try:

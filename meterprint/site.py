@@ -8,6 +8,7 @@ from pathlib import Path
 
 from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
+from ingest.durable import make_file, make_folder
 from ingest.engine_shell import EngineShell
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
@@ -64,6 +65,10 @@ class Site:
     def keys_of(self, agent: str) -> tuple[PublicKey, ...]:
         """Enrolled keys of an agent."""
         return self._agents.get(agent, ())
+
+    def agents(self) -> tuple[str, ...]:
+        """Names of the enrolled agents, in the order of their enrolment."""
+        return tuple(self._agents)
 
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
@@ -136,7 +141,7 @@ def site_name(state: Path) -> str | None:
     if not marker.exists():
         return None
     try:
-        known = json.loads(marker.read_text())
+        known = json.loads(read_file(marker))
         name, layout = str(known["site"]), known["state"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -176,6 +181,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Si
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    state.mkdir(parents=True, exist_ok=True)
-    (state / MARKER).write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+    make_folder(state)
+    about = json.dumps({"site": name, "state": STATE_VERSION})
+    make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
     return Site(state, name, kernels)

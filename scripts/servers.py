@@ -1,4 +1,4 @@
-"""Brings the servers that tests need: Mosquitto, Chromium with fonts, a real influxd 1.8.10.
+"""Brings what tests need: Mosquitto, Chromium with fonts, a real influxd 1.8.10, strace.
 
 Says what it installs. As root, or with a sudo that asks for no password, Debian's packages are
 installed; otherwise the same packages are unpacked into the cache and started from there by a
@@ -281,6 +281,7 @@ def main() -> int:
         "chromium": debian("chromium", "usr/lib/chromium/chromium", chromium, look=look),
         "fonts": fonts(look=look),
         "influxd": influxd(look=look),
+        "strace": debian("strace", "usr/bin/strace", ["strace"], look=look),
     }
     if options.json:
         print(json.dumps({k: {"state": a.state, "detail": a.detail} for k, a in report.items()}))
