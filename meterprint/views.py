@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.projector import Projector
+from ingest.park import Park
+from ingest.projector import GATHER_S, Projector
 from ingest.series import SeriesStore
 from ingest.series_parquet import ParquetStore
 from meterprint.site import Site
 
 SEGMENTS = "segments"
 """Folder of the embedded store in a state directory."""
+INFLUX = "influx"
+"""Name of the view in an InfluxDB."""
+PARKED = "influx-parked.json"
+"""File in a state directory with the points an InfluxDB refused for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,25 @@ def cursor_file(state: Path, name: str) -> Path:
     return state / f"projector-{name}.json"
 
 
+def open_park(state: Path) -> Park:
+    """The points an InfluxDB refused for good. Raises MeterprintError where the file is broken."""
+    return Park(state / PARKED)
+
+
 def open_view(site: Site, name: str, store: SeriesStore) -> View:
-    """A view that follows the journal from where it stopped, in a thread of its own."""
-    projector = Projector(site.journal, store, cursor_file(site.state, name))
+    """A view that follows the journal from where it stopped, in a thread of its own.
+
+    A store on another machine may fall behind: its newest entries go ahead, and a few entries
+    gather before they are sent.
+    """
+    remote = name == INFLUX
+    projector = Projector(
+        site.journal,
+        store,
+        cursor_file(site.state, name),
+        lanes=remote,
+        gather_s=GATHER_S if remote else 0.0,
+    )
     projector.start()
     projector.wake()
     return View(store, projector)
@@ -46,7 +67,7 @@ def open_views(site: Site, influx: SeriesStore | None) -> dict[str, View]:
     """The embedded view, and that of an InfluxDB where there is one."""
     views = {SEGMENTS: open_view(site, SEGMENTS, ParquetStore(site.state / SEGMENTS))}
     if influx is not None:
-        views["influx"] = open_view(site, "influx", influx)
+        views[INFLUX] = open_view(site, INFLUX, influx)
     return views
 
 
