@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingest.series import StoreError
 from mrv.errors import MeterprintError
 
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -17,7 +18,7 @@ class BackOff:
 
     def pause(self, error: MeterprintError) -> float:
         """Seconds to wait after this refusal: what the store asked for, else ever longer."""
-        asked: float | None = getattr(error, "again_in_s", None)
+        asked = error.again_in_s if isinstance(error, StoreError) else None
         own = PAUSES_S[min(self.refusals, len(PAUSES_S) - 1)]
         self.refusals += 1
         return own if asked is None else asked

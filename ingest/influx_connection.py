@@ -40,8 +40,8 @@ class RefusedLines(InfluxError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"HTTP {status}: {reason}")
         self.reason = reason
-        found = re.search(r"\bdropped=(\d+)", reason)
-        self.dropped = int(found[1]) if found else 0
+        found = re.search(r"\bdropped=(\d+)|\bdropped (\d+) points", reason)
+        self.dropped = int(found[1] or found[2]) if found else 0
         """Points that were left out while the others were stored; 0 = not said."""
 
 
@@ -61,7 +61,8 @@ class Grade(StrEnum):
         """The kind of a server's text."""
         for words, grade in (
             ("field type conflict", cls.TYPE),
-            ("beyond retention policy", cls.RETENTION),
+            ("beyond retention policy", cls.RETENTION),  # 1.8
+            ("outside retention policy", cls.RETENTION),  # 2.9
             ("unable to parse", cls.PARSE),
             ("limit exceeded", cls.LIMIT),
             ("too large", cls.SIZE),

@@ -34,7 +34,7 @@ _FUNCTIONS = ("last", "min", "max", "mean")
 def select(database: str, policy: str, level: Level, bounds: str = "") -> str:
     """The InfluxQL that fills a level; `bounds` is a WHERE clause."""
     made = [f"{name}(value) AS {name}" for name in _FUNCTIONS]
-    made += ["count(value) * 1.0 AS count", "sum(failed) AS failed"]
+    made += ["count(value) * 1.000 AS count", "sum(failed) AS failed"]  # as 1.8 shows it
     base = named(database)
     return (
         f'SELECT {", ".join(made)} INTO {base}."{level.name}".{MEASUREMENT} '  # noqa: S608

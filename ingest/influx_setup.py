@@ -71,7 +71,8 @@ def fill(server: InfluxConnection, start: datetime, stop: datetime) -> int:
             else:
                 texts = (t.isoformat().replace("+00:00", "Z") for t in (start, end))
                 program = flux(address.database, address.policy, level, *texts)
-                _call(server, "POST", "/api/v2/query", {"query": program, "type": "flux"})
+                words = {"query": program, "type": "flux"}
+                _call(server, "POST", "/api/v2/query", words, org=address.org)
         start, days = end, days + 1
     return days
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ingest.claimed_spans import ClaimedSpans
 from ingest.influx_connection import (
+    TIMEOUT_S,
     Grade,
     InfluxAddress,
     InfluxConnection,
@@ -82,8 +83,14 @@ class Halving:
 class InfluxStore:
     """One site's readings in one database of an InfluxDB."""
 
-    def __init__(self, address: InfluxAddress, site: str, park: Park | None = None) -> None:
-        self._server = InfluxConnection(address)
+    def __init__(
+        self,
+        address: InfluxAddress,
+        site: str,
+        park: Park | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._server = InfluxConnection(address, timeout_s)
         self._site = site
         self.park = park or Park()
         """What the server refused for good."""

@@ -83,14 +83,14 @@ def fill(
 @influx.command()
 def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """How far the view is, and points InfluxDB refused for good. / 视图进度与被拒数据点。"""
-    from meterprint.site import open_site
+    from meterprint.site import open_journal
     from meterprint.views import INFLUX, cursor_file, open_park
 
-    site = open_site(state)
+    journal = open_journal(state)
     try:
-        size = site.journal.size
+        size = journal.size
     finally:
-        site.close()
+        journal.close()
     path = cursor_file(state, INFLUX)
     cursor = int(path.read_text()) if path.exists() else 0
     park = open_park(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,13 @@ class View:
     store: SeriesStore
     """The store."""
     projector: Projector
-    """Feeds it from the journal."""
+    """Feeds it from the journal; its `status` says how far it is and what went wrong."""
+
+    @property
+    def parked(self) -> Mapping[str, int]:
+        """Points the store refused for good, by kind of reason; empty for segments."""
+        park: Park | None = getattr(self.store, "park", None)
+        return {} if park is None else dict(park.counts)
 
     def close(self) -> None:
         """Stop feeding it and let go of it."""
