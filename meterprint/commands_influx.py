@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit, parse_moment, table
+from mrv.errors import InputError
 
 influx = typer.Typer(
     help="Set up an InfluxDB and see how its view stands. / 配置 InfluxDB 并查看其视图状态。",
@@ -83,14 +85,9 @@ def fill(
 @influx.command()
 def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """How far the view is, and points InfluxDB refused for good. / 视图进度与被拒数据点。"""
-    from meterprint.site import open_journal
     from meterprint.views import INFLUX, cursor_file, open_park
 
-    journal = open_journal(state)
-    try:
-        size = journal.size
-    finally:
-        journal.close()
+    size = _entries(state)
     path = cursor_file(state, INFLUX)
     cursor = int(path.read_text()) if path.exists() else 0
     park = open_park(state)
@@ -112,6 +109,25 @@ def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None
         table(points, ("grade", "reason", "line"))
     if park.total:
         raise typer.Exit(1)
+
+
+def _entries(state: Path) -> int:
+    """Entries of a site's journal, without computing anything."""
+    from json import loads as parse_json
+
+    from ingest.journal import Journal
+    from ingest.keyring import Keyring
+    from meterprint.site import MARKER
+
+    marker = state / MARKER
+    if not marker.exists():
+        raise InputError(f"{state} is no state directory", hint="name the site's by --state")
+    name = str(parse_json(marker.read_text())["site"])
+    journal = Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
+    try:
+        return journal.size
+    finally:
+        journal.close()
 
 
 def register(app: typer.Typer) -> None:
