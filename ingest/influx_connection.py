@@ -24,6 +24,8 @@ from urllib3.exceptions import HTTPError
 
 from ingest.series import StoreError
 
+POLICY = "rp"
+"""Retention policy of the readings, second half of the bucket's name in 2."""
 TIMEOUT_S = 10.0
 """How long a request may take; a server that hangs is asked again later."""
 LONGEST_WAIT_S = 300.0
@@ -80,8 +82,6 @@ class InfluxAddress:
     """Address of the server."""
     database: str = "meterprint"
     """Database of 1.x, first half of a bucket's name in 2."""
-    policy: str = "rp"
-    """Retention policy of the readings, second half of the bucket's name."""
     org: str = "meterprint"
     """Organisation of 2; 1.x has none."""
     username: str = field(default="", repr=False)
@@ -94,7 +94,7 @@ class InfluxAddress:
     @property
     def bucket(self) -> str:
         """Bucket of the readings."""
-        return f"{self.database}/{self.policy}"
+        return f"{self.database}/{POLICY}"
 
     @property
     def authorization(self) -> Mapping[str, str]:
@@ -185,7 +185,7 @@ class InfluxConnection:
 
     def query(self, text: str, policy: str = "") -> list[list[dict[str, Any]]]:
         """Series of each InfluxQL statement, times in ns. Raises InfluxError."""
-        words = {"db": self.address.database, "rp": policy or self.address.policy}
+        words = {"db": self.address.database, "rp": policy or POLICY}
         try:
             answer = self.http.post("/query", data={**words, "q": text, "epoch": "ns"})
         except httpx.HTTPError as error:

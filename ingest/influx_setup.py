@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from ingest.influx_connection import InfluxConnection, InfluxError, named, quoted
+from ingest.influx_connection import POLICY, InfluxConnection, InfluxError, named, quoted
 from ingest.influx_levels import (
     LEVELS,
     Level,
@@ -67,10 +67,10 @@ def fill(server: InfluxConnection, start: datetime, stop: datetime) -> int:
             if major == 1:
                 low, high = (round(t.timestamp()) * 10**9 for t in (start, end))
                 bounds = f"WHERE time >= {low} AND time < {high} "
-                server.query(select(address.database, address.policy, level, bounds))
+                server.query(select(address.database, POLICY, level, bounds))
             else:
                 texts = (t.isoformat().replace("+00:00", "Z") for t in (start, end))
-                program = flux(address.database, address.policy, level, *texts)
+                program = flux(address.database, POLICY, level, *texts)
                 words = {"query": program, "type": "flux"}
                 _call(server, "POST", "/api/v2/query", words, org=address.org)
         start, days = end, days + 1
@@ -83,7 +83,7 @@ def _kept_for(seconds: int) -> str:
 
 def _prepare_1(server: InfluxConnection, keep_days: int | None) -> list[Prepared]:
     address = server.address
-    base, policy = named(address.database), named(address.policy)
+    base, policy = named(address.database), named(POLICY)
     done = _first_user(server)
     (found,) = server.query("SHOW DATABASES")
     if address.database not in _values(found, "name"):
@@ -93,7 +93,7 @@ def _prepare_1(server: InfluxConnection, keep_days: int | None) -> list[Prepared
         done.append(Prepared("database", address.database, CREATED, detail))
     else:
         done.append(Prepared("database", address.database, KEPT, "is there"))
-        done.append(_policy(server, address.policy, keep_days, default=True))
+        done.append(_policy(server, POLICY, keep_days, default=True))
     for level in LEVELS:
         done.append(_policy(server, level.name, level.keep_days, default=False))
     (found,) = server.query("SHOW CONTINUOUS QUERIES")
@@ -105,7 +105,7 @@ def _prepare_1(server: InfluxConnection, keep_days: int | None) -> list[Prepared
     }
     for level in LEVELS:
         wanted, name = (
-            continuous_query(address.database, address.policy, level),
+            continuous_query(address.database, POLICY, level),
             query_name(level),
         )
         action = CREATED
@@ -256,11 +256,11 @@ def _bucket(
 def _mapping(server: InfluxConnection, org: str, bucket: str) -> Prepared:
     """InfluxQL without a policy, and DELETE, go to the bucket of the readings."""
     address = server.address
-    words = {"database": address.database, "retention_policy": address.policy}
-    detail = f"InfluxQL on {address.database}.{address.policy}"
+    words = {"database": address.database, "retention_policy": POLICY}
+    detail = f"InfluxQL on {address.database}.{POLICY}"
     found = _call(server, "GET", "/api/v2/dbrps", orgID=org, db=address.database)["content"]
     for known in found:
-        if known.get("virtual") or known["retention_policy"] != address.policy:
+        if known.get("virtual") or known["retention_policy"] != POLICY:
             continue
         if known["default"] and known["bucketID"] == bucket:
             return Prepared("mapping", address.bucket, KEPT, detail)
@@ -277,7 +277,7 @@ def _mapping(server: InfluxConnection, org: str, bucket: str) -> Prepared:
 def _task(server: InfluxConnection, org: str, level: Level) -> Prepared:
     address = server.address
     name = task_name(address.database, level)
-    wanted = task(address.database, address.policy, level)
+    wanted = task(address.database, POLICY, level)
     found = _call(server, "GET", "/api/v2/tasks", orgID=org, name=name)["tasks"]
     detail = _rhythm(level)
     if not found:

@@ -85,11 +85,20 @@ class InfluxStore:
 
     def __init__(
         self,
-        address: InfluxAddress,
+        url: str,
+        database: str,
         site: str,
+        username: str = "",
+        password: str = "",
+        *,
+        token: str = "",
+        org: str = "meterprint",
         park: Park | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        address = InfluxAddress(
+            url, database, org=org, username=username, password=password, token=token
+        )
         self._server = InfluxConnection(address, timeout_s)
         self._site = site
         self.park = park or Park()
@@ -97,6 +106,27 @@ class InfluxStore:
         self._heads: dict[SeriesKey, str] = {}
         self._claimed: dict[SeriesKey, ClaimedSpans] = {}
         self._learned = False
+
+    @classmethod
+    def at(
+        cls,
+        address: InfluxAddress,
+        site: str,
+        park: Park | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> InfluxStore:
+        """The store of a site at an address."""
+        return cls(
+            address.url,
+            address.database,
+            site,
+            address.username,
+            address.password,
+            token=address.token,
+            org=address.org,
+            park=park,
+            timeout_s=timeout_s,
+        )
 
     @property
     def pending(self) -> int:

@@ -173,7 +173,7 @@ def _store(url: str, database: str, site: str, state: Path) -> InfluxStore | Non
     from meterprint.influx_settings import address_of
     from meterprint.views import open_park
 
-    return InfluxStore(address_of(url, database), site, open_park(state))
+    return InfluxStore.at(address_of(url, database), site, open_park(state))
 
 
 def rebuild(

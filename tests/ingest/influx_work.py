@@ -15,7 +15,7 @@ NAMES = (f"faults-{n}" for n in itertools.count())
 
 
 def open_store(address, **words):
-    return InfluxStore(address, SITE, **words)
+    return InfluxStore.at(address, SITE, **words)
 
 
 def dump(address):

@@ -24,7 +24,7 @@ from tests.ingest.test_receiver import CLOCK, SITE, S
 def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(projector_module, "STOP_S", 0.05)
     silent = Silent()
-    store = InfluxStore(InfluxAddress(silent.url), SITE, timeout_s=3600)
+    store = InfluxStore.at(InfluxAddress(silent.url), SITE, timeout_s=3600)
     view = project(bench, store, tmp_path, lanes=True)
     view.start()
     sent = bench.envelopes(3 * FAR_BEHIND)
@@ -201,7 +201,7 @@ def test_twins_and_a_lost_cursor_change_nothing(address, bench, tmp_path):
 def test_the_status_says_what_was_refused_and_when(bench, tmp_path):
     sent = bench.envelopes(2)
     bench.take(*(e.note for e in sent))
-    store = InfluxStore(InfluxAddress("http://127.0.0.1:9"), SITE)
+    store = InfluxStore.at(InfluxAddress("http://127.0.0.1:9"), SITE)
     view = project(bench, store, tmp_path)
     assert view.status.last_error == ""
     view.start()

@@ -149,7 +149,7 @@ def test_a_database_that_is_not_there_yet_is_waited_for(influxd, bench, tmp_path
 
 
 def test_an_influxdb_that_is_down_is_a_named_error_with_a_remedy():
-    store = InfluxStore(InfluxAddress("http://127.0.0.1:9", token="a secret"), "s")
+    store = InfluxStore.at(InfluxAddress("http://127.0.0.1:9", token="a secret"), "s")
     with pytest.raises(InfluxError, match="does not answer") as seen:
         store.append([chunk([(10, 1)])])
     assert "nothing is lost" in seen.value.hint

@@ -34,7 +34,7 @@ def store(request, tmp_path):
         server = request.getfixturevalue("influxd_of")(request.param)
         address = server.address("contract")
         prepare(InfluxConnection(address))
-        made = InfluxStore(address, f"site {next(NUMBER)}, a=b\\")
+        made = InfluxStore.at(address, f"site {next(NUMBER)}, a=b\\")
     yield made
     made.close()
 

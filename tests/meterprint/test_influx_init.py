@@ -151,7 +151,7 @@ def test_levels_hold_what_their_windows_hold(influxd):
     address = influxd.address(next(NAMES))
     server = InfluxConnection(address)
     prepare(server)
-    store = InfluxStore(address, "site")
+    store = InfluxStore.at(address, "site")
     start = datetime(2026, 11, 20, 8, tzinfo=UTC)
     rows = power(store, round(start.timestamp()) * S, 1000)
     assert fill(server, start, start.replace(hour=20)) == 1
@@ -170,7 +170,7 @@ def test_the_server_itself_keeps_the_levels_up_to_date(influxd):
     address = influxd.address(next(NAMES))
     server = InfluxConnection(address)
     prepare(server)
-    store = InfluxStore(address, "site")
+    store = InfluxStore.at(address, "site")
     now = round(datetime.now(UTC).timestamp())
     start = (now // 900 - 4) * 900
     rows = [row for row in power(store, start * S, 180) if row[0] < (start + 1800) * S]
