@@ -75,6 +75,8 @@ class LiveSite:
         for item in items:
             if item.new and item.accepted.draft.envelope is not None:
                 self.site.engine.offer(item.index, item.accepted.draft.envelope)
+                for view in self.views.values():
+                    view.projector.offer(item.index, item.accepted.draft.envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()

@@ -141,7 +141,7 @@ def site_name(state: Path) -> str | None:
     if not marker.exists():
         return None
     try:
-        known = json.loads(read_file(marker))
+        known = json.loads(marker.read_text())
         name, layout = str(known["site"]), known["state"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
