@@ -9,14 +9,17 @@ from typing import Any
 
 import structlog
 
+from ingest.bridge import Bridge
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.receiver import Committed, Receiver
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from ingest.wants import PATIENCE_S
+from meterprint.bridges import PlacedMapping, open_bridge
 from meterprint.site import Site
 from meterprint.views import open_views
+from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 
@@ -32,6 +35,7 @@ class LiveSite:
         broker_port: int = 0,
         influx: SeriesStore | None = None,
         patience: float = PATIENCE_S,
+        bridges: Sequence[PlacedMapping] = (),
     ) -> None:
         calm_collector()
         self.site = site
@@ -58,11 +62,27 @@ class LiveSite:
             raise
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+        self.bridges: list[Bridge] = []
+        try:
+            for placed in bridges:
+                self.bridges.append(open_bridge(site, placed, self.broker, self._journalled))
+        except MeterprintError:
+            self.close()
+            raise
+        for bridge in self.bridges:
+            bridge.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
             if item.new and item.accepted.draft.envelope is not None:
                 self.site.engine.offer(item.index, item.accepted.draft.envelope)
+        self._wake.set()
+        for view in self.views.values():
+            view.projector.wake()
+
+    def _journalled(self, placed: Sequence[tuple[int, Envelope]]) -> None:
+        for index, envelope in placed:
+            self.site.engine.offer(index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
@@ -102,6 +122,8 @@ class LiveSite:
 
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
+        for bridge in self.bridges:
+            bridge.stop()
         self.subscriber.stop()
         self._stopping.set()
         self._wake.set()
