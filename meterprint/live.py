@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from ingest.bridge import Bridge
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.journal import JournalError
@@ -17,8 +18,10 @@ from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
 from ingest.subscriber import Subscriber
 from ingest.wants import PATIENCE_S
+from meterprint.bridges import PlacedMapping, open_bridge
 from meterprint.site import Site
 from meterprint.views import open_views
+from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.strict_json import loads
@@ -39,6 +42,7 @@ class LiveSite:
         influx: SeriesStore | None = None,
         patience: float = PATIENCE_S,
         policy: Policy = DEFAULT_POLICY,
+        bridges: Sequence[PlacedMapping] = (),
     ) -> None:
         calm_collector()
         self.site = site
@@ -70,6 +74,15 @@ class LiveSite:
         self._merger.start()
         self.rotator = Rotator(site.journal, policy)
         self.rotator.start()
+        self.bridges: list[Bridge] = []
+        try:
+            for placed in bridges:
+                self.bridges.append(open_bridge(site, placed, self.broker, self._journalled))
+        except MeterprintError:
+            self.close()
+            raise
+        for bridge in self.bridges:
+            bridge.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
@@ -77,6 +90,13 @@ class LiveSite:
                 self.site.engine.offer(item.index, item.accepted.draft.envelope)
                 for view in self.views.values():
                     view.projector.offer(item.index, item.accepted.draft.envelope)
+        self._wake.set()
+        for view in self.views.values():
+            view.projector.wake()
+
+    def _journalled(self, placed: Sequence[tuple[int, Envelope]]) -> None:
+        for index, envelope in placed:
+            self.site.engine.offer(index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
@@ -133,6 +153,8 @@ class LiveSite:
 
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
+        for bridge in self.bridges:
+            bridge.stop()
         self.rotator.stop()
         self.subscriber.stop()
         self._stopping.set()
