@@ -195,7 +195,7 @@ class ReadModel:
         register = item.register(name)
         if register is None or not len(series) or not series.ok[-1]:
             return ""
-        return f"{decimal_text(series.v[-1] * register.resolution)} {register.unit}"
+        return f"{decimal_text(int(series.v[-1]) * register.resolution)} {register.unit}"
 
     def agents(self) -> list[AgentRow]:
         """Every agent that was ever seen."""

@@ -61,7 +61,7 @@ class Agent:
         )
         self.refused = 0
         self.publisher: Publisher | None = None
-        text = render_table(table)
+        text = render_table(table.in_streams(streams))
         cfg = identity(text)
         outbox.commit([Outgoing(TABLE_STREAM, "", 0, cfg, sign(text, key), now())])
         amounts = frozenset(c.name for c in table.channels if c.kind is ChannelKind.AMOUNT)

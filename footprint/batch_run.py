@@ -16,6 +16,7 @@ from footprint.plant import EmissionSource, PlantModel, Product
 from footprint.pools import PoolGroup, line_pool, share
 from footprint.pricing import Pricing
 from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
 from mrv.measurement.activity import findings_of
@@ -84,25 +85,27 @@ class BatchRun:
         if self.batch.line not in source.lines or source.outside is not None:
             return None
         metered = self.engine.metered(self.plant, source)
-        if metered is None or metered.tier is None:
-            self.incomplete.add(f"{'not_metered' if metered is None else 'no_channel'}:{source.id}")
+        if metered is None:
+            self.incomplete.add(f"not_metered:{source.id}")
             return None
         end = self._end_of(metered)
+        tier = metered.meter.tier(self.batch.start, end)
+        if tier is None:
+            self.incomplete.add(f"no_channel:{source.id}")
+            return None
         parts = self._parts(metered, end)
-        self._close(metered, end)
+        self._close(metered, tier, end)
         activity = Activity()
         for part in parts.values():
             activity += part
         subject = f"{metered.instrument.id}/{metered.register.id}"
         self.findings += findings_of(activity.total, subject, self.batch.start)
-        scale = metered.register.resolution
-        corrected = activity.corrected_value(scale)
-        components = activity_components(
-            metered, self.batch, parts, self.plant.policy, self.engine.readings
-        )
+        unit = metered.register.unit
+        corrected = activity.corrected_value(unit)
+        components = activity_components(metered, self.batch, parts, self.plant.policy)
         choice = self.pricing.factor(source.id, source.factor)
         burden, burden_components = self.pricing.burden(
-            corrected, metered.register.unit, components, choice, source.id
+            corrected, unit, components, choice, source.id
         )
         paper, state = self.engine.knowledge.certificate_at(
             metered.instrument.id, (self.batch.end or end) - 1
@@ -113,10 +116,10 @@ class BatchRun:
             source=source.id,
             instrument=metered.instrument.id,
             register=metered.register.id,
-            unit=metered.register.unit,
-            metered=activity.metered_value(scale),
+            unit=unit,
+            metered=activity.metered_value(unit),
             corrected=corrected,
-            parts=tuple((p, a.corrected_value(scale)) for p, a in parts.items() if a.parts),
+            parts=tuple((p, a.corrected_value(unit)) for p, a in parts.items() if a.parts),
             factor=choice.factor.id if choice else "",
             factor_value=choice.factor.value if choice else Fraction(0),
             factor_unit=choice.factor.unit if choice else "",
@@ -125,7 +128,7 @@ class BatchRun:
             burden=burden,
             components=burden_components,
             activity_components=components,
-            tier=metered.tier.value,
+            tier=tier.value,
             certificate=paper.id if paper else "",
             certificate_state=state.value,
         )
@@ -191,22 +194,25 @@ class BatchRun:
             shares += share(pool(group), group.keys, self.batch.id)
         return shares
 
-    def _close(self, metered: Metered, end: int) -> None:
-        if metered.tier is not None and not metered.tier.has_chain:
+    def _close(self, metered: Metered, tier: AssuranceTier, end: int) -> None:
+        if not tier.has_chain:
             self.unchained = True
-            return
         if self.batch.end is None:
             return
-        plan = self.engine.plan(metered.source.lines, self.plant)
-        groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
-        start = min([self.batch.start, *(g.start for g in groups)])
-        last = max([end, *(g.end for g in groups)])
-        if not metered.source.shared:
-            last = max(last, self._settled_after(last))
+        start, last = self.batch.start, end
+        if tier.has_chain:
+            plan = self.engine.plan(metered.source.lines, self.plant)
+            groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
+            start = min([start, *(g.start for g in groups)])
+            last = max([last, *(g.end for g in groups)])
+            if not metered.source.shared:
+                last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)
         if outcome.estimated:
             self.estimated = True
             self._find("estimated_closure", metered.instrument.id, reason=outcome.reason)
+        elif outcome.reason and not tier.has_chain:
+            self.incomplete.add(f"{outcome.reason}:{metered.source.id}")
         elif outcome.reason:
             self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
 

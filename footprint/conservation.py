@@ -85,13 +85,12 @@ def conservation(engine: Engine, plant: PlantModel, metered: Metered) -> Conserv
             sums["unattributed"] += meter.tagged(tag)
         else:
             sums["batches" if known[0].end is not None else "open"] += meter.tagged(tag)
-    scale = register.resolution
     return Conservation(
         subject=subject,
         unit=register.unit,
-        resolution=scale,
-        total=whole.corrected_value(scale),
-        shares=tuple(sums[name].corrected_value(scale) for name in SHARES),
+        resolution=register.resolution,
+        total=whole.corrected_value(register.unit),
+        shares=tuple(sums[name].corrected_value(register.unit) for name in SHARES),
         findings=tuple(findings),
     )
 

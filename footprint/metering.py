@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from footprint.authority import Authority
+from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
     PYTHON,
     Kernels,
@@ -18,6 +21,7 @@ from mrv.measurement.activity import (
     counter_windows,
 )
 from mrv.measurement.law import MARGIN
+from mrv.quantity import Quantity
 from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
@@ -57,19 +61,24 @@ class Activity:
             )
         return sums
 
-    def corrected_value(self, resolution: Fraction) -> Fraction:
-        """Corrected amount in the register's unit, ratio applied."""
-        parts = (s.ratio * part.corrected for s, part in self.parts)
-        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+    def corrected_value(self, unit: str) -> Fraction:
+        """Corrected amount in `unit`, ratio applied. Raises UnitError."""
+        parts = (count_value(s, unit) * part.corrected for s, part in self.parts)
+        return sum(parts, Fraction(0)) / MILLIONTHS
 
-    def metered_value(self, resolution: Fraction) -> Fraction:
-        """Amount before correction in the register's unit, ratio applied."""
-        parts = (s.ratio * part.metered for s, part in self.parts)
-        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+    def metered_value(self, unit: str) -> Fraction:
+        """Amount before correction in `unit`, ratio applied. Raises UnitError."""
+        parts = (count_value(s, unit) * part.metered for s, part in self.parts)
+        return sum(parts, Fraction(0)) / MILLIONTHS
+
+
+def count_value(stretch: Stretch, unit: str) -> Fraction:
+    """What one count stands for in a stretch, ratio applied, in `unit`. Raises UnitError."""
+    return stretch.ratio * Quantity(stretch.resolution, stretch.unit).to(unit).value
 
 
 class Meter:
-    """One register of one instrument, read through its authoritative channel.
+    """One register of one instrument, read through the channel that speaks for it at the time.
 
     Windows are remembered; a window is a function of its readings and their neighbours, so it
     stays right until readings near it or facts change (`forget`).
@@ -78,17 +87,33 @@ class Meter:
     def __init__(
         self,
         register: Register,
-        key: SeriesKey | None,
+        channels: tuple[Authority, ...],
         parts: tuple[Stretch, ...],
         readings: Readings,
         kernels: Kernels = PYTHON,
     ) -> None:
         self.register = register
-        self.key = key
+        self.channels = channels
+        self.key = channels[0].key if channels else None
         self.stretches = parts
-        self._readings = readings
+        self._readings = readings if len(channels) <= 1 else JoinedReadings(readings, channels)
         self._kernels = kernels
         self._windows: dict[tuple[int, int], Activity] = {}
+
+    def authorities(self, start: int, end: int) -> list[Authority]:
+        """Channels that speak for the register in [start, end), in the order of time."""
+        return [c for c in self.channels if c.start < end and c.end > start]
+
+    def tier(self, start: int, end: int) -> AssuranceTier | None:
+        """The weakest tier of the channels that speak in [start, end); None = nobody does."""
+        return max((c.tier for c in self.authorities(start, end)), default=None)
+
+    def near(self, moment: int) -> list[int]:
+        """Times of the good readings next to `moment`: one before, one at or after it, ns."""
+        if self.key is None:
+            return []
+        found = self._readings.read(self.key, moment, moment, 1)
+        return [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
@@ -124,9 +149,12 @@ class Meter:
         else:  # an amount that starts before the window may reach into it
             series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
+        before: Stretch | None = None
         for stretch in self.stretches:
             if self.register.kind == "counter":
-                piece = _steps_ending_in(series, stretch, cuts)
+                joined = before is None or same_counts(before, stretch)
+                before = stretch
+                piece = _steps_ending_in(series, stretch, cuts, joined=joined)
             else:
                 piece = _amounts_in(series, stretch, tagged=False)
             if len(piece) == 0:
@@ -178,6 +206,11 @@ class Meter:
         return [] if self.key is None else self._readings.tags(self.key)
 
 
+def same_counts(one: Stretch, other: Stretch) -> bool:
+    """Whether a count means the same in both, so that a step can run from one into the other."""
+    return (one.unit, one.resolution) == (other.unit, other.resolution)
+
+
 def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
     """Amounts that start in the stretch; without those tagged with a batch unless asked for."""
     places = [
@@ -194,8 +227,12 @@ def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
     )
 
 
-def _steps_ending_in(series: Series, stretch: Stretch, cuts: Sequence[int]) -> Series:
+def _steps_ending_in(
+    series: Series, stretch: Stretch, cuts: Sequence[int], *, joined: bool
+) -> Series:
     """Readings that make the steps which end in the stretch, with its exchange readings.
+
+    Where it is not `joined` to the one before, no step runs into it.
 
     An opening or closing reading stands beside a window only where no more than MARGIN readings
     lie between them; else it is too far away to matter and would make a step of its own.
@@ -221,7 +258,7 @@ def _steps_ending_in(series: Series, stretch: Stretch, cuts: Sequence[int]) -> S
         near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
         if near and (not t or t[0] > stretch.start):
             t, v, ok = [stretch.start, *t], [stretch.opening, *v], [1, *ok]
-    else:
+    elif joined:
         before = [i for i in range(size) if series.t[i] < stretch.start and series.ok[i]][-1:]
         for i in before:
             t, v, ok = [int(series.t[i]), *t], [int(series.v[i]), *v], [1, *ok]

@@ -91,10 +91,11 @@ class Journal:
 
     def _load_frontier(self) -> Frontier:
         frontier = self._stored_frontier()
-        count = self._db.execute("SELECT count(*), max(idx) FROM entry").fetchone()
-        if count[0] != frontier.size or (count[0] and count[1] != count[0] - 1):
+        last = self._db.execute("SELECT max(idx) FROM entry").fetchone()[0]
+        count = 0 if last is None else int(last) + 1
+        if count != frontier.size:
             raise JournalError(
-                f"{self.path} has {count[0]} entries and a tree of {frontier.size}",
+                f"{self.path} has {count} entries and a tree of {frontier.size}",
                 hint="run `meterprint journal check`; restore a backup if it fails",
             )
         return frontier
@@ -238,6 +239,16 @@ class Journal:
         for entry in self.entries(index, index + 1):
             return entry
         raise JournalError(f"the journal has no entry {index}, it ends at {self.size}")
+
+    def facts(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """Facts among entries [start, stop) in order; envelopes are not read."""
+        end = self.size if stop is None else min(stop, self.size)
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT idx FROM fact WHERE idx>=? AND idx<? ORDER BY idx", (start, end)
+            ).fetchall()
+        for row in rows:
+            yield self.entry(row[0])
 
     def facts_of(self, chain: str) -> list[Entry]:
         """Entries of a fact chain in the order of seq."""

@@ -21,7 +21,7 @@ from footprint.knowledge import Knowledge
 from footprint.plant_reading import read_plant
 from footprint.selection import selection
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, Column, Envelope, Event
+from mrv.envelope import Clock, ClockState, Column, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
 from tests.faults.test_kill import FACTOR
@@ -56,6 +56,32 @@ PLANT = {
 }
 
 
+def table_of(
+    agent, names=("m", "air"), resolution="1/10", ratio="1", tier=AssuranceTier.AGENT_SIGNED
+):
+    """The channel table of an agent that reads counters, each in a stream of its own."""
+    return ChannelTable(
+        "x",
+        agent,
+        tuple(
+            Channel(
+                f"{name}.e",
+                ChannelKind.COUNTER,
+                name,
+                name,
+                "e",
+                Fraction(resolution),
+                "kWh",
+                Fraction(ratio),
+                "",
+                tier,
+                stream=name,
+            )
+            for name in names
+        ),
+    )
+
+
 class World:
     """Facts and envelopes of a small site, in any order."""
 
@@ -64,25 +90,7 @@ class World:
         self.envelopes = []
         self.state("registry", "plant_model", "x", plant, start=0)
         self.state("registry", "factor_set", "s", {"rows": [FACTOR]})
-        self.table = ChannelTable(
-            "x",
-            "a",
-            tuple(
-                Channel(
-                    f"{name}.e",
-                    ChannelKind.COUNTER,
-                    name,
-                    name,
-                    "e",
-                    Fraction(1, 10),
-                    "kWh",
-                    Fraction(1),
-                    "",
-                    AssuranceTier.AGENT_SIGNED,
-                )
-                for name in ("m", "air")
-            ),
-        )
+        self.tables = [("cfg", table_of("a"))]
 
     def state(self, chain, kind, subject, body, start=None, end=None):
         seq = sum(1 for f in self.facts if f.header.chain == chain)
@@ -95,16 +103,20 @@ class World:
         if end is not None:
             self.state(chain, "batch_ended", name, {"good": good}, end * S)
 
-    def run(self, name, samples):
-        """Readings (s, counts) of a meter, an envelope each."""
+    def run(self, name, samples, agent="a", cfg="cfg"):
+        """Readings (s, counts) of a meter, an envelope each; a second run follows the first."""
+        held = [(i, e) for i, e in self.envelopes if (e.agent, e.stream) == (agent, name)]
+        after = Head(held[-1][1].epoch, held[-1][1].seq, held[-1][0]) if held else None
+        epoch = f"{name}{len(held)}" if held else name
         prev = ""
         for seq, (t, v) in enumerate(samples):
             column = Column(f"{name}.e", t * S, [0], [v], [""])
             clock = Clock(ClockState.SYNCHRONISED, 1, "t")
+            head = after if seq == 0 else None
             envelope = Envelope(
-                "x", "a", name, "e", seq, prev, t * S, 0, "", clock, "cfg", (column,)
+                "x", agent, name, epoch, seq, prev, t * S, 0, "", clock, cfg, (column,), head
             )
-            prev = f"{name}-{seq}"
+            prev = f"{epoch}-{seq}" if agent == "a" else f"{agent}-{epoch}-{seq}"
             self.envelopes.append((prev, envelope))
 
     def engine(self, order=None):
@@ -112,7 +124,8 @@ class World:
         envelopes = list(self.envelopes)
         if order is not None:
             random.Random(order).shuffle(envelopes)
-        readings.add_table("cfg", self.table)
+        for identity, table in self.tables:
+            readings.add_table(identity, table)
         for identity, envelope in envelopes:
             readings.add_envelope(identity, envelope)
         return Engine(Knowledge(self.facts), readings)

@@ -165,13 +165,15 @@ def test_what_was_not_durable_at_a_kill_is_projected_again_and_stands_once(tmp_p
     sent = bench.envelopes(30)
     bench.take(*(e.note for e in sent[:20]))
     cursor = tmp_path / "cursor.json"
-    killed = Projector(bench.journal, ParquetStore(tmp_path / "segments"), cursor, segment=15)
+    lost = ParquetStore(tmp_path / "segments")
+    killed = Projector(bench.journal, lost, cursor, segment=15)
     while killed.step():
         pass
     durable = killed.cursor
     bench.take(*(e.note for e in sent[20:]))
     killed.step()
     assert killed.cursor == durable
+    lost._writer.close()  # the lock goes with the process that was killed
     store = ParquetStore(tmp_path / "segments")
     again = Projector(bench.journal, store, cursor)
     assert again.cursor == durable
