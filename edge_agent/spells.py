@@ -1,7 +1,7 @@
 """Readings of one stream between two flushes, parted where the clock was set.
 
 An envelope states one pair of wall and monotonic time and one clock state. They mend its stamps
-later (`mrv.measurement.mending`) only where every reading in it was stamped by the same setting of
+later (`mrv.reporting.mending`) only where every reading in it was stamped by the same setting of
 the clock, so a buffer is parted where the state of the clock changed or its hands were moved.
 """
 

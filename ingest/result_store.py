@@ -156,9 +156,13 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Figures issued for a batch, oldest first."""
         held = self._revisions.get(name)
         if held is None:
-            rows = () if self._db is None else self._db.execute(
-                "SELECT idx, digest, state, footprint FROM revision WHERE name=? ORDER BY number",
-                (name,),
+            rows = (
+                ()
+                if self._db is None
+                else self._db.execute(
+                    "SELECT idx, digest, state, footprint FROM revision WHERE name=? ORDER BY number",
+                    (name,),
+                )
             )
             held = self._revisions[name] = [
                 Revision(index, digest, BatchState(state), footprint)
