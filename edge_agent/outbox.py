@@ -151,8 +151,8 @@ class Outbox:
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
         return [
-            Outgoing(*place, unpacked(note), cut, row)
-            for *place, note, cut, row in self._rows(_SELECT + rest, values)
+            Outgoing(stream, epoch, seq, name, unpacked(note), cut, row)
+            for stream, epoch, seq, name, note, cut, row in self._rows(_SELECT + rest, values)
         ]
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
