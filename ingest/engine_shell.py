@@ -321,9 +321,8 @@ class EngineShell:
             return False
         known = self.results.digest(name)
         digest = result.digest()
-        if known == digest and self.results[name] == result:
+        if not self.results.put(name, result, digest):
             return False
-        self.results.put(name, result, digest)
         if known != digest and result.state is not BatchState.PROVISIONAL:
             per_unit = result.per_unit or result.to_json()["footprint"]
             self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
