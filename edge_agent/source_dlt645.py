@@ -82,6 +82,10 @@ class Dlt645Source:
                 dead = NO_LINK if readings[name][-1].quality == NO_LINK else ""
         return tuple(r for name in self._names for r in readings[name])
 
+    async def serials(self) -> dict[str, str]:
+        """None: a meter is called by its address, which is printed on it."""
+        return {}
+
     async def _read_instrument(self, instrument: Instrument, dead: str) -> list[RawReading]:
         """`dead` says why it is not asked, "" = it is."""
         readings = []

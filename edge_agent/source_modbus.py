@@ -253,3 +253,8 @@ class ModbusSource:
                 return decode_text(register, await self._request(int(instrument.unit), block))
             except _Failed:
                 return None
+
+    async def serials(self) -> dict[str, str]:
+        """Serial numbers of the instruments that tell them."""
+        told = {i.id: await self.identify(i) for i in self._named.values()}
+        return {name: serial for name, serial in told.items() if serial}
