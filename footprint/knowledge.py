@@ -96,10 +96,19 @@ class Knowledge:
         self.chains: dict[str, list[Fact]] = {}
         for fact in facts:
             self.chains.setdefault(fact.header.chain, []).append(fact)
-        for chain in self.chains.values():
-            chain.sort(key=lambda f: f.header.seq)
+        for listed in self.chains.values():
+            listed.sort(key=lambda f: f.header.seq)
         self.timelines: dict[str, Timeline] = {}
         self._timeline_findings: list[Finding] = []
+        self._registry_findings: list[Finding] = []
+        self._registry: list[Fact] = []
+        self._plants: list[tuple[int, PlantModel]] = []
+        self._certificates: dict[str, list[Certificate]] = {}
+        self._exchanges: dict[str, list[Exchange]] = {}
+        self._closed: list[ClosedChain] = []
+        self._catalogues: dict[int, Catalogue] = {}
+        self._factors: list[Factor] | None = None
+        self._factor_findings: list[Finding] = []
         same = earlier is not None and self._same(earlier, REGISTRY)
         if earlier is not None and same:
             self._take_registry(earlier)
@@ -129,7 +138,6 @@ class Knowledge:
         self._factor_findings = earlier._factor_findings
 
     def _read_registry(self) -> None:
-        self._registry_findings: list[Finding] = []
         registry = self.registry
         replaced = {f.header.supersedes for f in registry if f.header.supersedes is not None}
         self._registry = [f for f in registry if f.header.seq not in replaced]
@@ -137,9 +145,6 @@ class Knowledge:
         self._certificates = self._read_certificates()
         self._exchanges = self._read_exchanges()
         self._closed = self._read_closed()
-        self._catalogues: dict[int, Catalogue] = {}
-        self._factors: list[Factor] | None = None
-        self._factor_findings: list[Finding] = []
 
     @property
     def facts(self) -> list[Fact]:

@@ -120,6 +120,19 @@ class Timeline:
         place = bisect_right(self._ends, (moment, "\uffff")) - 1
         return self.batches[self._ends[place][1]] if place >= 0 else None
 
+    def after(self, moment: int) -> Batch | None:
+        """The batch that starts first at or after `moment`."""
+        place = bisect_left(self._starts, (moment, ""))
+        return self._ordered[place] if place < len(self._ordered) else None
+
+    def output_after(self, moment: int) -> int | None:
+        """End of the first batch with good output that ends after `moment`, ns."""
+        for place in range(bisect_right(self._ends, (moment, "\uffff")), len(self._ends)):
+            end, name = self._ends[place]
+            if self.batches[name].good:
+                return end
+        return None
+
     def _find(self, rule: str, subject: str, at: int) -> None:
         self.findings.append(Finding(rule, subject, at, Severity.ERROR))
 

@@ -52,7 +52,10 @@ def make_bundle(
     chains = {line: journal.facts_of(production_chain(line)) for line in needs.lines}
     _add_production(bundle, engine, needs, chains, open_pool=open_pool)
     for link in needs.links:
-        index = journal.index_of(link.identity)
+        place = (link.agent, link.stream, link.epoch)
+        index = journal.index_at(place, link.seq, link.identity)
+        if index is None:
+            index = journal.index_of(link.identity)
         if index is None:
             raise InputError(f"the journal lacks envelope {link.identity}")
         entry = journal.entry(index)

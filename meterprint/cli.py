@@ -11,6 +11,7 @@ from meterprint import (
     commands_batch,
     commands_device,
     commands_evidence,
+    commands_influx,
     commands_metrology,
     commands_operation,
     commands_plant,
@@ -35,6 +36,7 @@ commands_metrology.register(app)
 commands_device.register(app)
 commands_agent.register(app)
 commands_operation.register(app)
+commands_influx.register(app)
 
 
 @app.command()
