@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import apsw
@@ -22,6 +23,7 @@ import pytest
 from footprint.plant_reading import read_plant
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.entry import EntryKind
+from ingest.journal import Journal
 from ingest.keyring import load_or_make_key
 from ingest.series_influx import InfluxStore
 from meterprint.plant_file import PlantFile
@@ -215,23 +217,33 @@ class Outcome:
     """Readings (channel, time ns, value), with how often."""
     digests: dict[str, str]
     """Digest of each batch."""
+    total: Fraction
+    """Footprint of all batches together, kgCO2e."""
 
 
-def outcome(state: Path) -> Outcome:
-    site = open_site(state)
+def readings_in(journal: Journal) -> Counter[tuple[str, int, int]]:
+    """Readings (channel, time ns, value) of all envelopes, with how often each is there."""
     seen: Counter[tuple[str, int, int]] = Counter()
-    for entry in site.journal.entries():
+    for entry in journal.entries():
         if entry.kind is EntryKind.ENVELOPE:
             for column in parse(split(entry.note)[0]).cols:
                 for t, v in zip(column_times(column), column.v, strict=True):
                     seen[column.ch, t, v or 0] += 1
+    return seen
+
+
+def outcome(state: Path) -> Outcome:
+    """Readings and digests of a site; all its batches must be final."""
+    site = open_site(state)
+    seen = readings_in(site.journal)
     site.refresh()
     digests = {name: result.digest() for name, result in site.engine.results.items()}
     states = {result.state.value for result in site.engine.results.values()}
+    total = sum((r.footprint for r in site.engine.results.values()), Fraction(0))
     assert states <= {"final", "final_estimated"}
     assert site.journal.verify() == []
     site.close()
-    return Outcome(seen, digests)
+    return Outcome(seen, digests, total)
 
 
 def expected(total: int) -> Counter[tuple[str, int, int]]:
@@ -327,14 +339,7 @@ def both_down(folder: Path, role: str, total: int) -> Counter[tuple[str, int, in
     finally:
         plant.stop()
     site = open_site(state)
-    found: Counter[tuple[str, int, int]] = Counter()
-    for entry in site.journal.entries():
-        if entry.kind is EntryKind.ENVELOPE:
-            for column in parse(split(entry.note)[0]).cols:
-                found.update(
-                    (column.ch, t, v or 0)
-                    for t, v in zip(column_times(column), column.v, strict=True)
-                )
+    found = readings_in(site.journal)
     site.close()
     return found
 
