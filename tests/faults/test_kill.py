@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -110,7 +112,14 @@ def rows(path: Path, query: str) -> int:
 class Plant:
     """Broker, ingest, agent and, where wanted, an influxd; each can be killed and goes on."""
 
-    def __init__(self, folder: Path, role: Role, influx: Influxd | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        role: Role,
+        influx: Influxd | None = None,
+        ingest_under: Sequence[str] = (),
+    ) -> None:
+        self._ingest_under = list(ingest_under)
         self.state = Path(role.state)
         self._role = role
         self._folder = folder
@@ -130,11 +139,16 @@ class Plant:
             self.influx.start(wait=False)
             return
         role = replace(self._role, port=self.broker.port)
+        under = self._ingest_under if name == "ingest" else []
         if name == "ingest":
             role = replace(role, role="ingest", influx=self.influx.url if self.influx else "")
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, *role.arguments()], cwd=REPO, stdout=log, stderr=log
+                [*under, sys.executable, *role.arguments()],
+                cwd=REPO,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def kill(self, name: str) -> None:
@@ -145,8 +159,14 @@ class Plant:
             assert self.influx is not None
             self.influx.kill()
         else:
-            self._running[name].kill()
-            self._running[name].wait()
+            self._end(self._running[name])
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        """Kill a process and what traces it, which are a session of their own."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def done(self, pause: float) -> bool:
         """Whether the agent has a receipt for all it has, after waiting so many s at the most."""
@@ -178,15 +198,14 @@ class Plant:
             pause.wait(0.05)
         assert self.influx is None, f"the projector is behind: {self.log('ingest')}"
 
-    def log(self, name: str) -> str:
+    def log(self, name: str, most: int = 2000) -> str:
         """The end of what a process said."""
-        return (self._folder / f"{name}.log").read_text()[-2000:]
+        return (self._folder / f"{name}.log").read_text()[-most:]
 
     def stop(self) -> None:
         """End everything; influxd goes on, to be asked."""
         for process in self._running.values():
-            process.kill()
-            process.wait()
+            self._end(process)
         self.broker.stop()
 
 
