@@ -40,7 +40,7 @@ check: lint
 	@$(PY) -m pytest -q $(FAST)
 
 faults: servers
-	@$(PY) -m tests.faults
+	@$(PY) -m tests.faults $(PARTS)
 
 bench: servers
 	@for b in bench/*_bench.py; do $(PY) $$b || exit 1; done

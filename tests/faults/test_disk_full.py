@@ -78,7 +78,11 @@ def test_an_ingest_that_is_refused_writes_while_it_runs_loses_nothing(tmp_path):
     watched = [state / f"journal.db{end}" for end in ("", "-wal")]
     inject = f"inject=pwrite64:error=ENOSPC:when=40..{39 + ENOSPC_CALLS}"
     options = ["-f", "-o", str(tmp_path / "strace"), "-e", "trace=pwrite64", "-e", inject]
-    under = [str(find("strace")), *options, *(part for path in watched for part in ("-P", str(path)))]
+    under = [
+        str(find("strace")),
+        *options,
+        *(part for path in watched for part in ("-P", str(path))),
+    ]
     plant = Plant(tmp_path, Role("agent", str(state), 0, total, 20), ingest_under=under)
     try:
         plant.finish()
