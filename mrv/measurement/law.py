@@ -115,6 +115,7 @@ def share_out(
     metered: int,
     start_ms: int,
     end_ms: int,
+    place: int,
     cuts: Sequence[int],
     below: int,
     weight: int,
@@ -126,12 +127,27 @@ def share_out(
     weights: list[int],
     counts: list[int],
 ) -> None:
-    """Add one step's amount to the windows it falls into."""
+    """Add one step's amount to the windows it falls into; `place` is the window of its start."""
     windows = len(cuts) - 1
     if end_ms < cuts[0] or start_ms >= cuts[windows]:
         return
-    first = max(_window_of(cuts, start_ms), 0)
+    if end_ms == cuts[0] and start_ms < end_ms:
+        return  # it ends where the first window begins: nothing of it is inside
+    first = max(place, 0)
     length = end_ms - start_ms
+    if place >= 0 and end_ms <= cuts[place + 1]:  # as most steps do, it lies in one window
+        amounts[place] += amount
+        metereds[place] += metered
+        if is_gap:
+            gaps[place] += amount
+            counts[place * STATES + GAP] += 1
+        if points > 1:
+            upper = metered // MILLION * weight + metered % MILLION * weight // MILLION
+            weights[place * points + below + 1] += upper
+            weights[place * points + below] += metered - upper
+        elif points == 1:
+            weights[place] += metered
+        return
     done_amount = 0
     done_metered = 0
     if first < windows and cuts[first] > start_ms and length > 0:
@@ -199,12 +215,16 @@ def counter_law(
     while last < size and ok[last] == 0:
         last += 1
     following = last + 1
+    start_ms = t[last] // MILLION if last < size else 0
+    start_place = _window_of(cuts, start_ms)
     while following < size:
         if ok[following] == 0:
             following += 1
             continue
-        start_ms = t[last] // MILLION
         end_ms = t[following] // MILLION
+        place = start_place
+        while place < windows and cuts[place + 1] <= end_ms:
+            place += 1
         increment = v[following] - v[last]
         limit = MAX_INCREMENT
         if max_rate > 0:
@@ -223,10 +243,10 @@ def counter_law(
                         bound = plausible_increment(max_rate, t[ahead] // MILLION - start_ms)
                     recovers = 0 <= back <= bound
                 ahead += 1
-            window = _window_of(cuts, end_ms)
+            inside = 0 <= place < windows
             if recovers:
-                if 0 <= window < windows:
-                    counts[window * STATES + (DIP if increment < 0 else SPIKE)] += 1
+                if inside:
+                    counts[place * STATES + (DIP if increment < 0 else SPIKE)] += 1
                 following += 1
                 continue
             if increment < 0:
@@ -240,18 +260,17 @@ def counter_law(
                     increment = v[following]
                 else:
                     state = BACKWARD
-                    if 0 <= window < windows:
-                        withheld[window] += increment
+                    if inside:
+                        withheld[place] += increment
                     increment = 0
             else:
                 state = JUMP
-                if 0 <= window < windows:
-                    withheld[window] += increment
+                if inside:
+                    withheld[place] += increment
                 increment = 0
-            if 0 <= window < windows:
-                counts[window * STATES + state] += 1
+            if inside:
+                counts[place * STATES + state] += 1
         correction, below, weight, out = correction_at(increment, end_ms - start_ms, load, ppm)
-        place = _window_of(cuts, end_ms)
         if 0 <= place < windows:
             counts[place * STATES + STEP] += 1
             counts[place * STATES + OUT_OF_RANGE] += out
@@ -261,6 +280,7 @@ def counter_law(
             increment * MILLION,
             start_ms,
             end_ms,
+            start_place,
             cuts,
             below,
             weight,
@@ -273,6 +293,8 @@ def counter_law(
             counts,
         )
         last = following
+        start_ms = end_ms
+        start_place = place
         following += 1
 
 
@@ -312,6 +334,7 @@ def amount_law(
             v[place] * MILLION,
             start_ms,
             end_ms,
+            window,
             cuts,
             below,
             weight,
