@@ -114,6 +114,9 @@ def serve(
     host: Annotated[str, typer.Option(help="only loopback without authentication")] = "127.0.0.1",
     influx: Annotated[str, typer.Option(help="URL of an InfluxDB to keep up to date")] = "",
     database: Annotated[str, typer.Option(help="its database, with policy rp")] = "meterprint",
+    bridge: Annotated[
+        Path | None, typer.Option(help="bridges.yaml: foreign devices to take in / 外部设备映射")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Ingest and show a plant until Ctrl-C. / 运行采集、计算与页面。"""
@@ -121,6 +124,7 @@ def serve(
     import threading
 
     from dashboards.app import check_bind
+    from meterprint.bridges import bridges_of
     from meterprint.live import LiveSite
     from meterprint.pages import PageServer
     from meterprint.plant_file import load_plant
@@ -133,7 +137,9 @@ def serve(
         if file is not None:
             site.state_plant(file, time.time_ns())
         site.refresh()
-        live = LiveSite(site, broker_port, _store(influx, database, site.name, state))
+        bridges = bridges_of(site.plant(), file, bridge)
+        store = _store(influx, database, site.name, state)
+        live = LiveSite(site, broker_port, store, bridges=bridges)
         try:
             pages = PageServer(live, port, host)
             typer.echo(f"{pages.url}  {live.broker.label} on 127.0.0.1:{live.broker.port}")
@@ -186,21 +192,17 @@ def rebuild(
     import hashlib
 
     from ingest.projector import rebuild_store, write_cursor
-    from ingest.series_parquet import ParquetStore
     from meterprint.site import open_site
-    from meterprint.views import INFLUX, SEGMENTS, cursor_file
+    from meterprint.views import INFLUX, cursor_file
 
     site = open_site(state)
     try:
         stored = {}
         store = _store(influx, database, site.name, state)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / SEGMENTS)
-            stored["segments"] = rebuild_store(
-                site.journal, segments, lambda done, total: progress("segments", done, total)
-            )
-            segments.close()
-            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
+            site.engine.rebuild(lambda done, total: progress("segments", done, total))
+            site.engine.seal()
+            stored["segments"] = site.engine.reading_count
             if store is not None:
                 cursor_file(state, INFLUX).unlink(missing_ok=True)  # cut short, it is not whole
                 size = site.journal.size

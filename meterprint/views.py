@@ -1,4 +1,4 @@
-"""The views of the readings a site keeps: segments, and an InfluxDB where one is wanted."""
+"""Views of the readings beside the engine's segments: an InfluxDB, where one is wanted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 from ingest.park import Park
 from ingest.projector import GATHER_S, STOP_S, Projector
 from ingest.series import SeriesStore
-from ingest.series_parquet import ParquetStore
 from meterprint.site import Site
 
-SEGMENTS = "segments"
-"""Folder of the embedded store in a state directory."""
 INFLUX = "influx"
 """Name of the view in an InfluxDB."""
 REMOTE_STOP_S = 3.0
@@ -74,20 +71,5 @@ def open_view(site: Site, name: str, store: SeriesStore) -> View:
 
 
 def open_views(site: Site, influx: SeriesStore | None) -> dict[str, View]:
-    """The embedded view, and that of an InfluxDB where there is one."""
-    views = {SEGMENTS: open_view(site, SEGMENTS, ParquetStore(site.state / SEGMENTS))}
-    if influx is not None:
-        views[INFLUX] = open_view(site, INFLUX, influx)
-    return views
-
-
-def fill_segments(site: Site) -> int:
-    """Bring the segments up to the journal at once; journal entries taken in."""
-    store = ParquetStore(site.state / SEGMENTS)
-    projector = Projector(site.journal, store, cursor_file(site.state, SEGMENTS))
-    taken = 0
-    while done := projector.step():
-        taken += done
-    projector.settle()
-    store.close()
-    return taken
+    """The views beside the engine's own: that of an InfluxDB where there is one."""
+    return {} if influx is None else {INFLUX: open_view(site, INFLUX, influx)}

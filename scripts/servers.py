@@ -1,4 +1,4 @@
-"""Brings the servers that tests need: Mosquitto, Chromium with fonts, influxd 1.8.10 and 2.9.1.
+"""Brings what tests need: Mosquitto, Chromium with fonts, influxd 1.8.10 and 2.9.1, strace.
 
 Says what it installs. As root, or with a sudo that asks for no password, Debian's packages are
 installed; otherwise the same packages are unpacked into the cache and started from there by a
@@ -383,6 +383,7 @@ def main() -> int:
         "fonts": fonts(look=look),
         "influxd": influxd(look=look),
         "influxd2": influxd2(look=look),
+        "strace": debian("strace", "usr/bin/strace", ["strace"], look=look),
     }
     if options.json:
         print(json.dumps({k: {"state": a.state, "detail": a.detail} for k, a in report.items()}))
