@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 
@@ -19,7 +20,7 @@ from meterprint import views
 from meterprint.cli import app
 from meterprint.live import LiveSite
 from meterprint.site import open_site
-from meterprint.views import INFLUX, SEGMENTS, open_park
+from meterprint.views import INFLUX, open_park
 from mrv.envelope import Clock, ClockState
 from mrv.verification.note import SecretKey
 from tests.ingest.bad_servers import Silent
@@ -61,49 +62,53 @@ def until(condition):
 
 
 @pytest.fixture
-def site(tmp_path):
-    key = SecretKey.generate("agent-1")
-    made = open_site(tmp_path / "state", SITE)
-    made.enrol_agent(key.public)
-    made.agent_key = key
-    yield made
-    made.close()
+def key():
+    return SecretKey.generate("agent-1")
+
+
+@pytest.fixture
+def site(tmp_path, key):
+    with contextlib.closing(open_site(tmp_path / "state", SITE)) as made:
+        made.enrol_agent(key.public)
+        yield made
 
 
 @pytest.mark.influx
 @pytest.mark.broker
-def test_readings_go_all_the_way_and_a_rebuild_gives_the_same_points(influxd, mosquitto, site):
+def test_readings_go_all_the_way_and_a_rebuild_gives_the_same_points(influxd, mosquitto, site, key):
     address = influxd.address(next(NAMES))
     prepare(InfluxConnection(address))
     live = LiveSite(site, influx=InfluxStore.at(address, SITE, open_park(site.state)))
     view = live.views[INFLUX]
     try:
-        publish(live, "agent-1", envelopes(site.agent_key, 40))
+        publish(live, "agent-1", envelopes(key, 40))
         until(lambda: live.receiver.tally.accepted == 40 and view.projector.lag == 0)
     finally:
         live.close()
     assert view.projector.status.refusals == 0
-    assert view.parked == live.views[SEGMENTS].parked == {}
+    assert view.parked == {}
+    site.close()
     first = dump(address)
     assert sum(len(rows) for _, rows in first) == 2000
     words = ["rebuild", "--state", str(site.state), "--influx", influxd.url]
     words += ["--database", address.database, "--json"]
     done = CliRunner().invoke(app, words, env=influxd.environment())
+    assert done.exception is None, done.output
     assert json.loads(done.stdout)["stored"]["influx"] == 2000
     assert dump(address) == first
 
 
 @pytest.mark.broker
-def test_a_hanging_influxdb_stops_neither_the_site_nor_its_end(mosquitto, site, monkeypatch):
+def test_a_hanging_influxdb_stops_neither_the_site_nor_its_end(mosquitto, site, key, monkeypatch):
     monkeypatch.setattr(views, "REMOTE_STOP_S", 0.05)
     silent = Silent()
     store = InfluxStore.at(InfluxAddress(silent.url), SITE, timeout_s=3600)
     live = LiveSite(site, influx=store)
     try:
         assert silent.asked.wait(60)
-        publish(live, "agent-1", envelopes(site.agent_key, 20))
+        publish(live, "agent-1", envelopes(key, 20))
         until(lambda: live.receiver.tally.accepted == 20)
-        until(lambda: live.views[SEGMENTS].projector.lag == 0)
+        until(lambda: site.engine.lag == 0)
         assert live.views[INFLUX].projector.status.lag >= 20
     finally:
         live.close()
