@@ -84,7 +84,9 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
     load = LoadGenerator(
         broker.port, [[(topic(agent), note) for note in notes] for agent, notes in made.items()]
     )
-    subscriber = Subscriber(receiver, SITE, broker.port, on_committed=committed)
+    subscriber = Subscriber(
+        receiver, SITE, broker.port, on_committed=committed, agents=lambda: list(made)
+    )
     subscriber.connected.wait(10)
     started = time.perf_counter()
     load.go()

@@ -15,14 +15,12 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 
-from mrv.errors import MeterprintError
+from ingest.cold_sections import ColdDataError, SectionReader, planes, pressed, raw
 
 SALT = 32
 """Bytes of a leaf's salt."""
@@ -32,10 +30,6 @@ SIGNATURE = 68
 """Key id and Ed25519 signature, bytes (C2SP signed-note)."""
 TEXT_LEVEL = 9
 """Zstandard level of the text; higher ones gain under 1 % and take five times as long."""
-PLANE_LEVEL = 3
-"""Zstandard level of numbers, whose low bytes are noise."""
-MAX_SECTION = 2**25
-"""Largest section read, bytes: a block of the largest envelopes has half of that."""
 LARGEST = 2**62
 """Numbers from here on stay in the text, so that differences fit 64 bits."""
 
@@ -46,18 +40,15 @@ _NUMBER = rb"(0|[1-9][0-9]{0,18})"
 _TOKEN = re.compile(
     rb'"prev":"([0-9a-f]{64})"'
     rb'|"t":"' + _NUMBER + rb'","mono":"' + _NUMBER + rb'"'
-    rb'|"ch":"([^"\\\n]*)","t0":"' + _NUMBER + rb'","dt":(\[[0-9,]+\]),"v":(\[[0-9,-]+\])'
+    rb'|"ch":"([^"\\\n]*)","t0":"' + _NUMBER + rb'","dt":(\[[0-9,]+\]),"v":(\[[0-9,nul-]+\])'
 )
 _SIGNATURE = re.compile(rb"\n\n\xe2\x80\x94 [^ \n]+ ([A-Za-z0-9+/]{91}=)\n\Z")
+_CONTROL = re.compile(rb"[\x00-\x06]")
 _MARK = re.compile(rb"([\x01-\x06])")
 _WHOLE = bytes([PLAIN])
-_SECTION = struct.Struct("<BII")
-_INTEGERS = msgspec.json.Decoder(list[int])
+_STEPS = msgspec.json.Decoder(list[int])
+_VALUES = msgspec.json.Decoder(list[int | None])
 _encode = msgspec.json.Encoder().encode
-
-
-class ColdDataError(MeterprintError):
-    """Bytes that are no block, or not a whole one."""
 
 
 class Stored(NamedTuple):
@@ -82,17 +73,20 @@ class _Numbers:
     moments: list[int] = field(default_factory=list)
     """Differences of `t` and `mono` to the entry before, and of `t0` to the channel's last time."""
     sizes: list[int] = field(default_factory=list)
-    """Readings of a column, and how many more values than times it has."""
+    """Readings of a column, how many more values than times it has, and how many are null."""
     steps: list[int] = field(default_factory=list)
     """Times since the reading before, ns."""
     values: list[int] = field(default_factory=list)
     """Differences of values."""
     lengths: list[int] = field(default_factory=list)
     """Bytes of notes that are kept as they are."""
+    missing: list[int] = field(default_factory=list)
+    """Places of values that are null."""
 
     def streams(self) -> tuple[list[int], ...]:
         """All of them, in the order of the block."""
-        return self.places, self.moments, self.sizes, self.steps, self.values, self.lengths
+        moments = (self.places, self.moments, self.sizes, self.steps)
+        return (*moments, self.values, self.lengths, self.missing)
 
 
 @dataclass(slots=True)
@@ -127,7 +121,11 @@ class _Packer:
         """Take in one entry."""
         signature = _SIGNATURE.search(entry.note)
         signed = b"" if signature is None else base64.b64decode(signature[1])
-        if signature is None or base64.b64encode(signed) != signature[1] or b"\0" in entry.note:
+        if (
+            signature is None
+            or base64.b64encode(signed) != signature[1]
+            or _CONTROL.search(entry.note)
+        ):
             self.text += bytes([PLAIN, END])
             self.plain += entry.note
             self.numbers.lengths.append(len(entry.note))
@@ -174,21 +172,25 @@ class _Packer:
 
     def _column(self, channel: bytes, t0: int, steps: bytes, values: bytes) -> bool:
         try:
-            dt, v = _INTEGERS.decode(steps), _INTEGERS.decode(values)
+            dt, shown = _STEPS.decode(steps), _VALUES.decode(values)
         except msgspec.MsgspecError:
             return False
-        if _encode(dt) != steps or _encode(v) != values:
+        if _encode(dt) != steps or _encode(shown) != values:
             return False
-        if max(t0, max(dt), max(v), -min(v)) >= LARGEST or t0 + sum(dt) >= LARGEST:
+        last = self._past.value.get(channel, 0)
+        missing = [place for place, value in enumerate(shown) if value is None]
+        v = [last := last if value is None else value for value in shown]
+        if max(*v, -min(v), t0 + sum(dt)) >= LARGEST:
             return False
         past, numbers = self._past, self.numbers
         self.text += b'"ch":"' + channel + b'",'
         self.text.append(COLUMN)
         numbers.moments.append(t0 - past.time.get(channel, past.t))
-        numbers.sizes += (len(dt), len(v) - len(dt))
+        numbers.sizes += (len(dt), len(v) - len(dt), len(missing))
+        numbers.missing += missing
         numbers.steps += dt
         numbers.values.append(v[0] - past.value.get(channel, 0))
-        numbers.values += [b - a for a, b in zip(v, v[1:], strict=False)]
+        numbers.values += [b - a for a, b in pairwise(v)]
         past.time[channel] = t0 + sum(dt)
         past.value[channel] = v[-1]
         return True
@@ -202,94 +204,21 @@ def pack(entries: Sequence[Stored], checks: Sequence[bytes]) -> bytes:
     kinds = bytes(entry.kind for entry in entries)
     salts = b"".join(entry.salt for entry in entries)
     sections = [
-        *(_raw(part) for part in (kinds, b"".join(checks), salts)),
-        *(_raw(bytes(part)) for part in (packer.signatures, packer.hashes)),
-        _pressed(bytes(packer.text), TEXT_LEVEL),
-        _pressed(bytes(packer.plain), TEXT_LEVEL),
+        *(raw(part) for part in (kinds, b"".join(checks), salts)),
+        *(raw(bytes(part)) for part in (packer.signatures, packer.hashes)),
+        pressed(bytes(packer.text), TEXT_LEVEL),
+        pressed(bytes(packer.plain), TEXT_LEVEL),
     ]
     for stream in packer.numbers.streams():
-        sections += _planes(stream)
+        sections += planes(stream)
     return struct.pack("<HB", len(entries), len(checks[0]) if checks else 0) + b"".join(sections)
-
-
-def _raw(data: bytes) -> bytes:
-    return _SECTION.pack(0, len(data), len(data)) + data
-
-
-def _pressed(data: bytes, level: int) -> bytes:
-    packed: bytes = pa.Codec("zstd", level).compress(data, asbytes=True)
-    if len(packed) >= len(data):
-        return _raw(data)
-    return _SECTION.pack(1, len(data), len(packed)) + packed
-
-
-def _planes(numbers: list[int]) -> Iterator[bytes]:
-    """Zigzag numbers, one section for all bytes of equal weight, low ones first."""
-    signed = np.array(numbers, dtype=np.int64)
-    zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
-    width = max(1, (int(zigzag.max()).bit_length() + 7) // 8) if numbers else 0
-    yield bytes([width])
-    by_weight = zigzag.view(np.uint8).reshape(-1, 8).T
-    for plane in by_weight[:width]:
-        yield _pressed(plane.tobytes(), PLANE_LEVEL)
-
-
-class _Reader:
-    """Reads sections one after the other."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self._at = at
-
-    def section(self) -> bytes:
-        """The next section, unpacked."""
-        pressed, size, stored = _SECTION.unpack_from(self._data, self._at)
-        self._at += _SECTION.size + stored
-        part = self._data[self._at - stored : self._at]
-        if pressed > 1 or len(part) != stored or size > MAX_SECTION:
-            raise ColdDataError("a section of the block is cut off")
-        if not pressed:
-            if size != stored:
-                raise ColdDataError("a section of the block has another length than it says")
-            return part
-        try:
-            unpacked: bytes = pa.Codec("zstd").decompress(part, size, asbytes=True)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise ColdDataError(f"a section cannot be unpacked: {error}") from error
-        if len(unpacked) != size:
-            raise ColdDataError("a section of the block has another length than it says")
-        return unpacked
-
-    def numbers(self) -> list[int]:
-        """The next stream of numbers."""
-        width = self._data[self._at]
-        self._at += 1
-        if width > 8:
-            raise ColdDataError("a number of the block is wider than 64 bits")
-        planes = [self.section() for _ in range(width)]
-        if not planes:
-            return []
-        if len({len(plane) for plane in planes}) != 1:
-            raise ColdDataError("numbers of the block have parts of unequal length")
-        table = np.zeros((len(planes[0]), 8), dtype=np.uint8)
-        for place, plane in enumerate(planes):
-            table[:, place] = np.frombuffer(plane, dtype=np.uint8)
-        zigzag = table.view(np.uint64).ravel()
-        signed = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
-        listed: list[int] = signed.tolist()
-        return listed
-
-    @property
-    def left(self) -> int:
-        """Bytes not read."""
-        return len(self._data) - self._at
 
 
 class _Unpacker:
     """Puts the notes of a block together again."""
 
     def __init__(self, data: bytes, at: int, count: int, check: int) -> None:
-        reader = _Reader(data, at)
+        reader = SectionReader(data, at)
         self.kinds, self.checks, self.salts = (reader.section() for _ in range(3))
         if (len(self.kinds), len(self.checks), len(self.salts)) != (
             count,
@@ -298,10 +227,11 @@ class _Unpacker:
         ):
             raise ColdDataError("the block has another number of entries than it says")
         signatures, hashes, text, plain = (reader.section() for _ in range(4))
-        streams = [iter(reader.numbers()) for _ in range(6)]
+        streams = [iter(reader.numbers()) for _ in range(7)]
         if reader.left:
             raise ColdDataError("the block is longer than its parts")
-        self._places, self._moments, self._sizes, self._steps, self._values, self._lengths = streams
+        self._places, self._moments, self._sizes, self._steps = streams[:4]
+        self._values, self._lengths, self._missing = streams[4:]
         self._signatures = _portions(signatures, SIGNATURE)
         self._hashes = _portions(hashes, HASH)
         self._plain, self._plain_at = plain, 0
@@ -359,14 +289,18 @@ class _Unpacker:
         t0 = past.time.get(channel, past.t) + next(self._moments)
         size = next(self._sizes)
         more = next(self._sizes)
-        if not 0 < size < LARGEST or size + more < 1:
+        lacking = next(self._sizes)
+        if not 0 < size < LARGEST or size + more < 1 or lacking < 0:
             raise ColdDataError("a column of the block has no length")
         steps = list(islice(self._steps, size))
         known = past.value.get(channel, 0)
         values = list(accumulate(islice(self._values, size + more), initial=known))[1:]
         past.time[channel] = t0 + sum(steps)
         past.value[channel] = values[-1]
-        return b'"t0":"%d","dt":%s,"v":%s' % (t0, _encode(steps), _encode(values))
+        shown: list[int | None] = [*values]
+        for place in islice(self._missing, lacking):
+            shown[place] = None
+        return b'"t0":"%d","dt":%s,"v":%s' % (t0, _encode(steps), _encode(shown))
 
 
 def _portions(data: bytes, size: int) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from footprint.held_series import HeldSeries
 from ingest.link_block import merge_parts
-from ingest.segment import Rows, Segment, merged, no_rows, render_segment
+from ingest.segment import Rows, Segment, footer_hash, merged, no_rows, render_segment
 from mrv.envelope import Column, Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
@@ -52,6 +52,8 @@ class SegmentEntry:
     """Latest reading, ns UTC."""
     sha256: str
     """Hash of the file, hex."""
+    footer: str
+    """Hash of its Parquet footer, hex; looked at whenever it is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Tail:
         self.channels: dict[SeriesKey, HeldSeries] = {}
         self.amounts: set[SeriesKey] = set()
         self.count = 0
+        self.added: dict[SeriesKey, int] = {}
+        """Columns taken in, by channel."""
 
     def add(self, key: SeriesKey, column: Column) -> None:
         """Take in a column."""
@@ -81,6 +85,7 @@ class Tail:
             held = self.channels[key] = HeldSeries()
         held.add(column)
         self.count += len(column.v)
+        self.added[key] = self.added.get(key, 0) + 1
         if column.length or column.tag:
             self.amounts.add(key)
 
@@ -139,7 +144,7 @@ class ParquetStore:
         self._segments: dict[str, Segment] = {}
         self._groups: OrderedDict[tuple[str, int, bool], Rows] = OrderedDict()
         self._group_bytes = 0
-        self._number = 0
+        self._number = self._moves = 0
         self.taken = 0
         self.anchor = ""
         self._load()
@@ -153,28 +158,36 @@ class ParquetStore:
         path = self._directory / MANIFEST
         if path.exists():
             held = json.loads(path.read_text())
-            if not isinstance(held, dict) or "segments" not in held:
-                raise MeterprintError(
-                    f"{path} is of another layout",
-                    hint="run `meterprint rebuild`: segments are a view of the journal",
-                )
+            if not isinstance(held, dict):  # an older layout: its segments are built anew
+                held = {"segments": [], "index": [], "taken": 0, "anchor": "", "number": 0}
             self._entries = [SegmentEntry(**entry) for entry in held["segments"]]
             self._index = [IndexEntry(**entry) for entry in held["index"]]
             self.taken, self.anchor = int(held["taken"]), str(held["anchor"])
             self._number = int(held["number"])
-        known = {entry.file for entry in (*self._entries, *self._index)}
+        known = {name for name, _ in self._files()}
         for name in sorted(known):
             if not (self._directory / name).exists():
                 raise MeterprintError(
                     f"segment {name} is missing in {self._directory}",
                     hint="run `meterprint rebuild`: segments are a view of the journal",
                 )
+        for part in self._index:
+            if (
+                hashlib.sha256((self._directory / part.file).read_bytes()).hexdigest()
+                != part.sha256
+            ):
+                raise MeterprintError(f"{part.file} in {self._directory} is not what was written")
         for entry in self._entries:
-            self._segments[entry.file] = Segment(self._directory / entry.file, self._group)
+            self._segments[entry.file] = self._segment(entry)
         if self.writable:
             for stray in (*self._directory.glob("segment-*"), *self._directory.glob("index-*")):
                 if stray.name not in known:
                     stray.unlink(missing_ok=True)
+
+    def _files(self) -> list[tuple[str, str]]:
+        """Files with their hashes: segments, then index parts."""
+        segments = [(entry.file, entry.sha256) for entry in self._entries]
+        return [*segments, *((entry.file, entry.sha256) for entry in self._index)]
 
     def index_files(self) -> list[Path]:
         """Index parts, oldest first."""
@@ -223,6 +236,10 @@ class ParquetStore:
             if rows is not None:
                 found.append((segment, rows))
         return sorted(found, key=lambda pair: pair[1].t_min)
+
+    def mark(self, key: SeriesKey) -> tuple[int, int]:
+        """Changes whenever readings of a channel come or move: what was read before may be old."""
+        return self._moves, self._tail.added.get(key, 0)
 
     def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
         """Readings of a channel with start ≤ t < end, as arrays."""
@@ -324,6 +341,7 @@ class ParquetStore:
         with self._lock:
             frozen, self._tail = self._tail, Tail()
             self._frozen.append(frozen)
+            self._moves += 1
         try:
             path = self._flush(frozen, taken, anchor, index)
         except OSError as error:
@@ -356,6 +374,7 @@ class ParquetStore:
         """The tail as it was before a flush that failed, with what came since."""
         with self._lock:
             since, self._tail = self._tail, frozen
+            self._moves += 1
             self._frozen.remove(frozen)
             for key, rows in since.everything().items():
                 self._tail.add(key, _column(SeriesChunk(key, _listed(rows))))
@@ -374,6 +393,7 @@ class ParquetStore:
             min(int(rows.t[0]) for rows in held),
             max(int(rows.t[-1]) for rows in held),
             hashlib.sha256(data).hexdigest(),
+            footer_hash(self._directory / name),
         )
 
     def _write_index(self, data: bytes, level: int) -> IndexEntry:
@@ -394,11 +414,14 @@ class ParquetStore:
         }
         synced(self._directory / MANIFEST, json.dumps(listed, indent=1).encode())
         self._entries, self._index = list(entries), list(index)
-        known = {entry.file for entry in entries}
-        for name in known - set(self._segments):
-            self._segments[name] = Segment(self._directory / name, self._group)
-        for name in set(self._segments) - known:
+        known = {entry.file: entry for entry in entries}
+        for name in set(known) - set(self._segments):
+            self._segments[name] = self._segment(known[name])
+        for name in set(self._segments) - set(known):
             self._segments.pop(name).close()
+
+    def _segment(self, entry: SegmentEntry) -> Segment:
+        return Segment(self._directory / entry.file, entry.footer, self._group)
 
     def compact(self) -> bool:
         """Merge segments of one level where there are enough of them; whether it did.
@@ -426,7 +449,7 @@ class ParquetStore:
     def _merge(self, ripe: Sequence[SegmentEntry]) -> dict[SeriesKey, Rows]:
         channels: dict[SeriesKey, list[Rows]] = {}
         for entry in ripe:
-            segment = Segment(self._directory / entry.file, _uncached)
+            segment = Segment(self._directory / entry.file, entry.footer, _uncached)
             for key, place in segment.directory.items():
                 rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
                 channels.setdefault(key, []).append(_slim(rows))
@@ -436,10 +459,9 @@ class ParquetStore:
     def verify(self) -> list[str]:
         """Segments whose bytes are not the ones entered; empty = whole."""
         return [
-            entry.file
-            for entry in (*self._entries, *self._index)
-            if hashlib.sha256((self._directory / entry.file).read_bytes()).hexdigest()
-            != entry.sha256
+            name
+            for name, sha256 in self._files()
+            if hashlib.sha256((self._directory / name).read_bytes()).hexdigest() != sha256
         ]
 
     def clear(self) -> None:
@@ -454,6 +476,7 @@ class ParquetStore:
             self._entries, self._index, self._frozen, self._tail = [], [], [], Tail()
             self._groups.clear()
             self._group_bytes = self.taken = 0
+            self._moves += 1
             self.anchor = ""
 
     def close(self) -> None:
@@ -481,11 +504,15 @@ def _ripe(entries: Sequence[Listed]) -> list[Listed]:
 
 
 def _instead(entries: Sequence[Listed], old: Sequence[Listed], new: Listed) -> list[Listed]:
-    """The list with `new` in the place of `old`."""
+    """The list with `new` in the place of the first of `old`."""
     gone = {entry.file for entry in old}
-    first = next(i for i, entry in enumerate(entries) if entry.file in gone)
-    left = [entry for entry in entries[first:] if entry.file not in gone]
-    return [*entries[:first], new, *left]
+    found: list[Listed] = []
+    for entry in entries:
+        if entry.file not in gone:
+            found.append(entry)
+        elif new not in found:
+            found.append(new)
+    return found
 
 
 def _claim(path: Path) -> TextIO | None:

@@ -15,6 +15,7 @@ from typing import Any
 from footprint.held_series import rows
 from footprint.intake import EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
+from ingest.channel_page import Page
 from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
 from ingest.segment import Rows
 from ingest.series_parquet import ParquetStore
@@ -40,6 +41,10 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_lengths: dict[SeriesKey, int] = {}
         self._fresh_tags: set[tuple[SeriesKey, str]] = set()
         self.sealed_readings = 0
+        self._pages: dict[SeriesKey, Page] = {}
+        self.tables: list[int] = []
+        self.unreadable: list[tuple[int, str]] = []
+        self._sealed_tables = self._sealed_unreadable = 0
         for path in store.index_files():
             self._attach(path)
         self._settle()
@@ -60,6 +65,14 @@ class StoredReadings(EnvelopeIndex):
             self.learn_length(SeriesKey(*row[:3]), int(row[3]))
         for row in meta["tags"]:
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
+        self.tables += [int(row[0]) for row in meta["tables"]]
+        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["late"]:
+            chain = self.chain(row[0], row[1])
+            assert isinstance(chain, StoredChain)
+            chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
+            chain.late += row[2]
+            chain.sealed_late = chain.late
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
         self._attach_links(path, meta["links"])
@@ -77,6 +90,7 @@ class StoredReadings(EnvelopeIndex):
         """Nothing learnt so far is news."""
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
+        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -125,6 +139,8 @@ class StoredReadings(EnvelopeIndex):
                 if isinstance(chain, StoredChain) and chain.hot()
             }
             readings = self.store.pending
+            if not hot and not readings:
+                return
             listed = extents(hot)
             part = render_links(hot, self._meta(listed, readings))
             path = self.store.flush(taken, anchor, part)
@@ -136,6 +152,7 @@ class StoredReadings(EnvelopeIndex):
                 assert isinstance(chain, StoredChain)
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
+                chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
 
@@ -147,6 +164,13 @@ class StoredReadings(EnvelopeIndex):
             "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
             "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
+            "tables": [[index] for index in self.tables[self._sealed_tables :]],
+            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "late": [
+                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
+                for (agent, stream), chain in self.chains()
+                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+            ],
             "equivocations": [
                 [agent, stream, *pair]
                 for (agent, stream), chain in self.chains()
@@ -172,7 +196,16 @@ class StoredReadings(EnvelopeIndex):
     def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         amounts = key in self._longest or key in self._spans
-        return _series(self.store.near(key, start, end, margin, amounts=amounts))
+        mark = self.store.mark(key)
+        page = self._pages.get(key)
+        found = page.read(mark, start, end, margin) if page is not None else None
+        if found is None:
+            page = Page.around(self.store, key, mark, start, end, amounts=amounts)
+            self._pages[key] = page
+            found = page.read(mark, start, end, margin)
+        if found is None:
+            found = self.store.near(key, start, end, margin, amounts=amounts)
+        return _series(found)
 
     def tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel weighed for `batch`, in time order."""

@@ -139,7 +139,7 @@ def serve(
             site.state_plant(file, time.time_ns())
         site.refresh()
         bridges = bridges_of(site.plant(), file, bridge)
-        store = _store(influx, database, site.name)
+        store = _store(influx, database, site.name, state)
         live = LiveSite(site, broker_port, store, bridges=bridges)
         try:
             pages = PageServer(live, port, host)
@@ -173,15 +173,14 @@ def enrol(
     typer.echo(f"enrolled {key.name}")
 
 
-def _store(url: str, database: str, site: str) -> InfluxStore | None:
+def _store(url: str, database: str, site: str, state: Path) -> InfluxStore | None:
     if not url:
         return None
-    import os
-
     from ingest.series_influx import InfluxStore
+    from meterprint.influx_settings import address_of
+    from meterprint.views import open_park
 
-    user = os.environ.get("METERPRINT_INFLUX_USER", "")
-    return InfluxStore(url, database, site, user, os.environ.get("METERPRINT_INFLUX_PASSWORD", ""))
+    return InfluxStore.at(address_of(url, database), site, open_park(state))
 
 
 def rebuild(
@@ -193,28 +192,26 @@ def rebuild(
     """Rebuild every view from the journal. / 由账本重建全部视图。"""
     import hashlib
 
-    from ingest.projector import rebuild_store
-    from ingest.series_parquet import ParquetStore
+    from ingest.projector import rebuild_store, write_cursor
     from meterprint.site import open_site
-    from meterprint.views import SEGMENTS, cursor_file
+    from meterprint.views import INFLUX, cursor_file
 
     site = open_site(state)
     try:
         stored = {}
-        store = _store(influx, database, site.name)
+        store = _store(influx, database, site.name, state)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / SEGMENTS)
-            stored["segments"] = rebuild_store(
-                site.journal, segments, lambda done, total: progress("segments", done, total)
-            )
-            segments.close()
-            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
+            site.engine.rebuild(lambda done, total: progress("segments", done, total))
+            site.engine.seal()
+            stored["segments"] = site.engine.reading_count
             if store is not None:
-                stored["influx"] = rebuild_store(
-                    site.journal, store, lambda done, total: progress("influx", done, total)
+                cursor_file(state, INFLUX).unlink(missing_ok=True)  # cut short, it is not whole
+                size = site.journal.size
+                stored[INFLUX] = rebuild_store(
+                    site.journal, store, lambda done, total: progress(INFLUX, done, total)
                 )
                 store.close()
-                cursor_file(state, "influx").write_text(f"{site.journal.size}\n")
+                write_cursor(cursor_file(state, INFLUX), size)
         with Progress(TITLES).shown() as progress:
             site.refresh(lambda done, total: progress("compute", done, total))
         results = site.engine.results

@@ -60,6 +60,11 @@ class Frontier:
         self.size += 1
         return block
 
+    @property
+    def nodes(self) -> tuple[bytes, ...]:
+        """Roots of the complete subtrees, from the left."""
+        return tuple(self._nodes)
+
     def root(self) -> bytes:
         """Root of the tree so far."""
         if not self._nodes:
@@ -183,7 +188,7 @@ class BlockTree(Tree):
 
     def append(self, leaf: bytes) -> None:
         """Refused: this tree is a view. Raises ProofError."""
-        raise ProofError("a view of a tree takes no leaves")
+        raise ProofError(f"a view of a tree takes no leaf, as {leaf.hex()[:16]}…")
 
     def _node(self, level: int, index: int) -> bytes:
         if level >= BLOCK_LEVEL:

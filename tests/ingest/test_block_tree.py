@@ -47,7 +47,7 @@ def test_proofs_are_the_same_and_ask_for_few_blocks(size, data):
 
 def test_a_view_takes_no_leaf_and_needs_the_root_of_each_block():
     _, view, _ = both(300)
-    with pytest.raises(ProofError, match="takes no leaves"):
+    with pytest.raises(ProofError, match="takes no leaf"):
         view.append(LEAVES[0])
     with pytest.raises(ProofError, match="too few"):
         BlockTree(BLOCK, Tree(), lambda _: [])
