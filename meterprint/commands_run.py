@@ -124,7 +124,6 @@ def serve(
     import threading
 
     from dashboards.app import check_bind
-    from ingest.kernels import compiled
     from meterprint.bridges import bridges_of
     from meterprint.live import LiveSite
     from meterprint.pages import PageServer
@@ -133,7 +132,7 @@ def serve(
 
     check_bind(host)
     file = load_plant(plant) if plant is not None else None
-    site = open_site(state, file.plant.site if file is not None else "", compiled())
+    site = open_site(state, file.plant.site if file is not None else "")
     try:
         if file is not None:
             site.state_plant(file, time.time_ns())
