@@ -16,6 +16,7 @@ import apsw
 from ingest.cold_store import ColdStore
 from ingest.entry import EntryKind
 from ingest.journal_check_tables import TableCheck
+from ingest.journal_tables import make_tables
 from mrv.errors import MeterprintError
 from mrv.fact import parse_header, salted_id
 from mrv.verification.checkpoint import parse_checkpoint
@@ -32,6 +33,7 @@ READING = (apsw.Error, UnicodeDecodeError, ValueError, TypeError)
 """What a damaged database raises when it is read."""
 ROW = "SELECT idx, kind, leaf, identity, salt, body_salt, note, body FROM entry "
 ALTERED = "is not what was entered"
+TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 NAMES = frozenset({"site", "schema", "frontier", "checkpoint"})
 """What `meta` may hold."""
 
@@ -151,6 +153,12 @@ class _Check:
         for (line,) in self._guarded("PRAGMA integrity_check(20)"):
             if line != "ok":
                 self._say(" ".join(str(line).split()))
+        fresh: Any = apsw.Connection(":memory:")
+        make_tables(fresh)
+        wanted = set(fresh.execute(TABLES).fetchall())
+        fresh.close()
+        for row in sorted(wanted ^ set(self._guarded(TABLES)), key=str):
+            self._say(f"the definition of {row[1]} is not the one that was made")
 
     def _meta(self) -> None:
         rows = self._guarded("SELECT name, value FROM meta")
