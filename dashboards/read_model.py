@@ -119,7 +119,7 @@ class ReadModel:
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Figures issued for a batch, oldest first."""
-        return self._running.engine.revisions.get(name, [])
+        return self._running.engine.results.revisions(name)
 
     def lines(self) -> list[LineNow]:
         """Every line now."""
@@ -202,9 +202,8 @@ class ReadModel:
         envelopes: dict[str, int] = {}
         last: dict[str, int] = {}
         for (agent, _), chain in self._running.engine.readings.chains():
-            links = chain.links()
-            envelopes[agent] = envelopes.get(agent, 0) + len(links)
-            last[agent] = max(last.get(agent, 0), *(link.t_last for link in links), 0)
+            envelopes[agent] = envelopes.get(agent, 0) + len(chain)
+            last[agent] = max(last.get(agent, 0), chain.last_time() or 0)
         quarantined = self._running.quarantined()
         states = self._running.agent_states
         names = sorted({*envelopes, *states, *quarantined})

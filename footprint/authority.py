@@ -112,24 +112,24 @@ def _entry_findings(
     meanings = {v.meaning for v in versions}
     found = set()
 
-    def note(rule: str, **numbers: str) -> None:
+    def _find(rule: str, **numbers: str) -> None:
         pairs = tuple(numbers.items())
         found.add(Finding(rule, subject, 0, Severity.ERROR, pairs))
 
     for entry in entries:
         seen = (entry.kind.value, entry.unit, entry.resolution)
         if entry.serial not in serials:
-            note("serial_differs", stated=", ".join(sorted(serials)), seen=entry.serial)
+            _find("serial_differs", stated=", ".join(sorted(serials)), seen=entry.serial)
         if seen not in meanings:
             stated = ", ".join(sorted(map(_text, meanings)))
-            note("channel_meaning_differs", stated=stated, seen=_text(seen))
+            _find("channel_meaning_differs", stated=stated, seen=_text(seen))
         if entry.ratio not in ratios:
             installed = ", ".join(sorted(str(v.instrument.ratio) for v in versions))
-            note("ratio_differs", installed=installed, agent=str(entry.ratio))
+            _find("ratio_differs", installed=installed, agent=str(entry.ratio))
     told = {entry.ratio for entry in entries}
     for ratio in sorted({v.instrument.ratio for v in versions} - told):
         if told:
-            note("ratio_differs", installed=str(ratio), agent=", ".join(map(str, sorted(told))))
+            _find("ratio_differs", installed=str(ratio), agent=", ".join(map(str, sorted(told))))
     return found
 
 

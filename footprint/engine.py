@@ -23,7 +23,6 @@ from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
-
 KEEPS_CHANNELS = frozenset(
     (
         "key_enrolled",
@@ -91,6 +90,18 @@ class Engine:
             self.meters[place] = held
         return held
 
+    def other_channels(self, instrument: str) -> bool:
+        """Whether new tables let other channels speak for an instrument; its meters go then."""
+        changed = False
+        for place in [place for place in self.meters if place[0] == instrument]:
+            channels, findings = authorities(self.knowledge, *place, self.readings)
+            self._meter_findings[place] = findings
+            if channels != self.meters[place].channels:
+                del self.meters[place]
+                changed = True
+        known = any(place[0] == instrument for place in self.meters)
+        return changed or not known
+
     def forget(self, channel: str, start: int, end: int) -> None:
         """Readings of `<instrument>.<register>` came in [start, end]; drop what they may change."""
         instrument, _, register = channel.partition(".")
@@ -157,5 +168,8 @@ class Engine:
         return self._closures
 
     def meter_findings(self) -> list[Finding]:
-        """What is odd about who delivers the registers used so far."""
+        """What is odd about who delivers the registers that meter a source."""
+        for _, plant in self.knowledge.plants:
+            for source in plant.sources:
+                self.metered(plant, source)
         return [f for found in self._meter_findings.values() for f in found]

@@ -6,6 +6,7 @@ is all a verifier has. The server keeps readings in segments instead and shares 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from threading import Lock
 
@@ -28,8 +29,11 @@ def series_of(items: Sequence[tuple[int, Row]]) -> Series:
     )
 
 
-class EnvelopeIndex:
-    """Sources, chains and tagged amounts, whatever the order the entries came in."""
+class EnvelopeIndex(ABC):
+    """Sources, chains and tagged amounts, whatever the order the entries came in.
+
+    With `span` and `read`, which say where the readings are, it is a `Readings`.
+    """
 
     def __init__(self) -> None:
         self._tables: dict[str, ChannelTable] = {}
@@ -127,6 +131,14 @@ class EnvelopeIndex:
             if entry is not None:
                 entries.append((cfg, entry))
         return ChannelSource(key, tuple(entries))
+
+    @abstractmethod
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns; None where there is none."""
+
+    @abstractmethod
+    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings in [start, end) and up to `margin` good ones on either side."""
 
     def longest(self, key: SeriesKey) -> int:
         """Length of the channel's longest amount, ns; 0 where it has none."""

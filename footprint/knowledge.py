@@ -49,6 +49,14 @@ class Exchange:
     serial: str
     """New serial number; "" = as before."""
 
+    def finding(self) -> Finding:
+        """That it happened, with the registers it closed and opened."""
+        numbers = [(f"closing_{name}", str(counts)) for name, counts in self.closing]
+        numbers += [(f"opening_{name}", str(counts)) for name, counts in self.opening]
+        if self.ratio is not None:
+            numbers.append(("ratio", str(self.ratio)))
+        return Finding("exchange", self.instrument, self.at, Severity.INFO, tuple(numbers))
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedChain:
@@ -81,10 +89,19 @@ class Knowledge:
         self.chains: dict[str, list[Fact]] = {}
         for fact in facts:
             self.chains.setdefault(fact.header.chain, []).append(fact)
-        for chain in self.chains.values():
-            chain.sort(key=lambda f: f.header.seq)
+        for listed in self.chains.values():
+            listed.sort(key=lambda f: f.header.seq)
         self.timelines: dict[str, Timeline] = {}
         self._timeline_findings: list[Finding] = []
+        self._registry_findings: list[Finding] = []
+        self._registry: list[Fact] = []
+        self._plants: list[tuple[int, PlantModel]] = []
+        self._certificates: dict[str, list[Certificate]] = {}
+        self._exchanges: dict[str, list[Exchange]] = {}
+        self._closed: list[ClosedChain] = []
+        self._catalogues: dict[int, Catalogue] = {}
+        self._factors: list[Factor] | None = None
+        self._factor_findings: list[Finding] = []
         same = earlier is not None and self._same(earlier, REGISTRY)
         if earlier is not None and same:
             self._take_registry(earlier)
@@ -114,7 +131,6 @@ class Knowledge:
         self._factor_findings = earlier._factor_findings
 
     def _read_registry(self) -> None:
-        self._registry_findings: list[Finding] = []
         registry = self.registry
         replaced = {f.header.supersedes for f in registry if f.header.supersedes is not None}
         self._registry = [f for f in registry if f.header.seq not in replaced]
@@ -122,9 +138,6 @@ class Knowledge:
         self._certificates = self._read_certificates()
         self._exchanges = self._read_exchanges()
         self._closed = self._read_closed()
-        self._catalogues: dict[int, Catalogue] = {}
-        self._factors: list[Factor] | None = None
-        self._factor_findings: list[Finding] = []
 
     @property
     def facts(self) -> list[Fact]:
@@ -193,6 +206,7 @@ class Knowledge:
                 self._bad(fact, error)
                 continue
             exchanges.setdefault(exchange.instrument, []).append(exchange)
+            self._registry_findings.append(exchange.finding())
         for found in exchanges.values():
             found.sort(key=lambda e: e.at)
         return exchanges

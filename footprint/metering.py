@@ -13,6 +13,7 @@ from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
 from mrv.channel import AssuranceTier
+from mrv.interval import NS_PER_MS, ceil_ms, floor_ms
 from mrv.measurement.activity import (
     PYTHON,
     Kernels,
@@ -22,6 +23,7 @@ from mrv.measurement.activity import (
 )
 from mrv.measurement.law import MARGIN
 from mrv.quantity import Quantity
+from mrv.reporting.substitution import mean_rate_fill
 from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
@@ -115,6 +117,41 @@ class Meter:
         found = self._readings.read(self.key, moment, moment, 1)
         return [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
 
+    def dead(self, start: int, end: int) -> int:
+        """Time in [start, end) before a counter's first good reading and after its last, ns."""
+        before, after = self.near(start), self.near(end)
+        first = min(before, default=end)
+        last = max(after, default=start)
+        return max(min(first, end) - start, 0) + max(end - max(last, start), 0)
+
+    def fill(self, start: int, end: int) -> Activity | None:
+        """What stands in for a counter's dead time in [start, end), by its mean rate beside it.
+
+        The rate is that of the time it covers in the window, else of as long a time next to it;
+        None where there is dead time and no reading to go by.
+        """
+        missing = self.dead(start, end)
+        span = self.span()
+        if not missing:
+            return Activity()
+        if span is None:
+            return None
+        lasted = (ceil_ms(span[0]), floor_ms(span[1]))
+        first, last = max(start, lasted[0]), min(end, lasted[1])
+        if first >= last:
+            far = end - start
+            first, last = (
+                (lasted[0], min(lasted[0] + far, lasted[1]))
+                if lasted[0] >= end
+                else (max(lasted[1] - far, lasted[0]), lasted[1])
+            )
+        if first >= last:
+            return None
+        covered = self.whole(first, last).total.corrected
+        amount = mean_rate_fill(covered, (last - first) // NS_PER_MS, missing // NS_PER_MS)
+        stretch = next(s for s in self.stretches if s.start <= last - 1 < s.end)
+        return Activity(((stretch, WindowSum(corrected=amount, metered=amount)),))
+
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
         return None if self.key is None else self._readings.span(self.key)
@@ -174,7 +211,7 @@ class Meter:
             return Activity()
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
@@ -189,11 +226,24 @@ class Meter:
         series = self._readings.read(self.key, start, end, 0)
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
         return Activity(tuple(parts))
+
+    def with_tagged(self, start: int, end: int) -> Activity:
+        """Activity in [start, end) with the tagged amounts that begin in it, whole."""
+        activity = self.windows([start, end])[0]
+        if self.key is None or self.register.kind != "amount":
+            return activity
+        series = self._readings.read(self.key, start, end, 0)
+        for stretch in self.stretches:
+            piece = _amounts_in(series, stretch, untagged=False)
+            if len(piece):
+                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
+                activity += Activity(((stretch, window),))
+        return activity
 
     def longest(self) -> int:
         """Length of the longest amount, ns; 0 for a counter."""
@@ -211,13 +261,15 @@ def same_counts(one: Stretch, other: Stretch) -> bool:
     return (one.unit, one.resolution) == (other.unit, other.resolution)
 
 
-def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
-    """Amounts that start in the stretch; without those tagged with a batch unless asked for."""
+def _amounts_in(
+    series: Series, stretch: Stretch, *, tagged: bool = True, untagged: bool = True
+) -> Series:
+    """Amounts that start in the stretch: those tagged with a batch, those that are not, or both."""
     places = [
         i
         for i in range(len(series))
         if stretch.start <= series.t[i] < stretch.end
-        and (tagged or not series.tag or not series.tag[i])
+        and (tagged if series.tag and series.tag[i] else untagged)
     ]
     return Series(
         [int(series.t[i]) for i in places],

@@ -37,6 +37,8 @@ class PoolGroup:
 
 def key_of(batch: Batch, plant: PlantModel) -> int:
     """Allocation key of a whole batch: good output, in millionths of a unit or of a kg."""
+    if batch.key is not None:
+        return batch.key
     if plant.policy.key == "good_mass":
         product = plant.product(batch.product)
         mass = product.mass_kg if product else Fraction(0)

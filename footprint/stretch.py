@@ -49,6 +49,10 @@ class Stretch:
     closing: int | None = None
     """Register at the end where it was exchanged there, counts."""
 
+    def meaning(self) -> tuple[object, ...]:
+        """What holds in it, apart from when."""
+        return self.ratio, self.unit, self.resolution, self.law, self.certificate, self.state
+
 
 def stretches(
     knowledge: Knowledge, plant: PlantModel, instrument: Instrument, register: Register

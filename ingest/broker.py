@@ -21,6 +21,11 @@ from mrv.errors import MeterprintError
 
 LOOPBACK = "127.0.0.1"
 """The only address we listen on without authentication."""
+QUEUED_MESSAGES = 1_000_000
+"""Messages the broker keeps for one session that does not keep up; what it drops then is sent
+again by its agent, as it has no receipt."""
+QUEUED_BYTES = 256_000_000
+"""Bytes it keeps for one session."""
 START_TRIES = 400
 """Times a starting broker is tried, each after waiting for its process for 25 ms."""
 
@@ -84,7 +89,8 @@ class Mosquitto:
             "persistence true\n"
             f"persistence_location {directory.resolve()}/\n"
             "autosave_interval 60\n"
-            "max_queued_messages 0\n"
+            f"max_queued_messages {QUEUED_MESSAGES}\n"
+            f"max_queued_bytes {QUEUED_BYTES}\n"
             "max_inflight_messages 200\n"
             "max_packet_size 1000000\n"
             "persistent_client_expiration 30d\n"

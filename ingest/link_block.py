@@ -41,6 +41,8 @@ SCHEMA = pa.schema(_FIELDS)
 META = b"meterprint.index"
 """Metadata key of everything else an index part says."""
 ROW_GROUP = 32_768
+DELTAS = ("seq", "t_first", "t_last", "t", "mono")
+"""Columns kept as differences."""
 
 
 def render_links(chains: Mapping[tuple[str, str], Sequence[ChainLink]], meta: Any) -> bytes:
@@ -78,16 +80,14 @@ def render_links(chains: Mapping[tuple[str, str], Sequence[ChainLink]], meta: An
 def _render(table: Any, meta: Any) -> bytes:
     table = table.replace_schema_metadata({META: json.dumps(meta).encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        row_group_size=ROW_GROUP,
-        use_dictionary=["agent", "stream", "epoch", "boot", "flags"],
-        column_encoding=dict.fromkeys(
-            ("seq", "t_first", "t_last", "t", "mono"), "DELTA_BINARY_PACKED"
-        ),
-    )
+    options: Any = {
+        "compression": "zstd",
+        "row_group_size": ROW_GROUP,
+        "use_dictionary": ["agent", "stream", "epoch", "boot", "flags"],
+        "column_encoding": dict.fromkeys(DELTAS, "DELTA_BINARY_PACKED"),
+        "write_page_checksum": True,
+    }
+    pq.write_table(table, sink, **options)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -131,13 +131,19 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
         for *place, low, high in meta["tags"]:
             known = tags.setdefault(tuple(place), [*place, low, high])
             known[4], known[5] = min(known[4], low), max(known[5], high)
+    late: dict[tuple[str, str], list[Any]] = {}
+    for meta in metas:
+        for agent, stream, count, since in meta["late"]:
+            held = late.setdefault((agent, stream), [agent, stream, 0, since])
+            held[2], held[3] = held[2] + count, min(held[3], since)
     return {
+        "late": [late[place] for place in sorted(late)],
         "readings": sum(meta["readings"] for meta in metas),
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
         "tags": [tags[place] for place in sorted(tags)],
         **{
             name: [list(row) for row in sorted({tuple(row) for m in metas for row in m[name]})]
-            for name in ("sources", "gaps", "lengths", "equivocations")
+            for name in ("sources", "gaps", "lengths", "equivocations", "tables", "unreadable")
         },
     }
 
@@ -318,11 +324,7 @@ class LinkBlock:
 
 
 def _texts(column: Any) -> Any:
-    coded = column.combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = pa.concat_arrays([chunk.dictionary_decode() for chunk in coded.chunks])
-        return np.array(coded.to_pylist(), object)
-    return np.array(coded.dictionary_decode().to_pylist(), object)
+    return np.array(_decoded(column).to_pylist(), object)
 
 
 def read_blocks(path: Any, first: int, count: int) -> LinkBlock:

@@ -83,6 +83,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._held: dict[str, BatchResult] = {}
         self._states: dict[str, BatchState] = {}
         self._digests: dict[str, str] = {}
+        self.provisional: set[str] = set()
+        """Batches whose figure still waits for something."""
         self._changed: set[str] = set()
         self._revisions: dict[str, list[Revision]] = {}
         self._fresh: list[tuple[str, int]] = []
@@ -113,6 +115,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
         for name, state, digest in self._db.execute("SELECT name, state, digest FROM result"):
             self._states[name] = BatchState(state)
             self._digests[name] = digest
+            if self._states[name] is BatchState.PROVISIONAL:
+                self.provisional.add(name)
 
     def __getitem__(self, name: str) -> BatchResult:
         held = self._held.get(name)
@@ -124,14 +128,23 @@ class ResultStore(MutableMapping[str, BatchResult]):
         return held
 
     def __setitem__(self, name: str, result: BatchResult) -> None:
+        self.put(name, result, result.digest())
+
+    def put(self, name: str, result: BatchResult, digest: str) -> None:
+        """Enter a result whose digest is known."""
         self._held[name] = result
         self._states[name] = result.state
-        self._digests[name] = result.digest()
+        if result.state is BatchState.PROVISIONAL:
+            self.provisional.add(name)
+        else:
+            self.provisional.discard(name)
+        self._digests[name] = digest
         self._changed.add(name)
 
     def __delitem__(self, name: str) -> None:
         del self._states[name], self._digests[name]
         self._held.pop(name, None)
+        self.provisional.discard(name)
         self._changed.add(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -156,9 +169,14 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Figures issued for a batch, oldest first."""
         held = self._revisions.get(name)
         if held is None:
-            rows = () if self._db is None else self._db.execute(
-                "SELECT idx, digest, state, footprint FROM revision WHERE name=? ORDER BY number",
-                (name,),
+            rows = (
+                ()
+                if self._db is None
+                else self._db.execute(
+                    "SELECT idx, digest, state, footprint FROM revision "
+                    "WHERE name=? ORDER BY number",
+                    (name,),
+                )
             )
             held = self._revisions[name] = [
                 Revision(index, digest, BatchState(state), footprint)
@@ -174,9 +192,9 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self._revisions[name] = [*history, revision]
 
     def save(self, basis: Basis) -> None:
-        """Write what changed; it then rests on `basis`. A disk that refuses costs nothing but
+        """Write what changed; it then rests on `basis`.
 
-        the time to compute it again at the next start.
+        A disk that refuses costs nothing but the time to compute it again at the next start.
         """
         if self._db is None or (basis == self.basis and not self._changed):
             return
@@ -219,6 +237,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
     def clear(self) -> None:
         """Forget everything."""
         self._held, self._states, self._digests = {}, {}, {}
+        self.provisional.clear()
         self._revisions, self._changed, self._fresh = {}, set(), []
         self.basis = Basis(0, "")
         if self._db is not None:

@@ -6,7 +6,9 @@ which rows are whose, so one channel is read without the others.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mrv.errors import MeterprintError
 from mrv.series import SeriesKey
 
 _FIELDS: Any = [
@@ -42,6 +45,7 @@ _OPTIONS: Mapping[str, Any] = {
     "use_dictionary": ["channel", "agent", "stream", "ok", "length", "tag"],
     "column_encoding": {"t": "DELTA_BINARY_PACKED", "v": "DELTA_BINARY_PACKED"},
     "row_group_size": ROW_GROUP,
+    "write_page_checksum": True,
 }
 
 
@@ -120,16 +124,15 @@ def merged(parts: Sequence[Rows]) -> Rows:
 def _coded(names: Sequence[str], counts: Sequence[int]) -> Any:
     known = sorted(set(names))
     place = {name: number for number, name in enumerate(known)}
-    codes = np.repeat(np.array([place[name] for name in names], np.int32), counts)
+    codes: Any = np.repeat(np.array([place[name] for name in names], np.int32), counts)
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
 
 
 def _coded_tags(parts: Sequence[Rows]) -> Any:
     if all(part.tag is None for part in parts):
         rows = sum(len(part) for part in parts)
-        return pa.DictionaryArray.from_arrays(
-            pa.array(np.zeros(rows, np.int32)), pa.array([""], pa.string())
-        )
+        codes: Any = np.zeros(rows, np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array([""], pa.string()))
     tags = np.concatenate([_filled(part, tags=True) for part in parts])
     return pa.array(tags, pa.string()).dictionary_encode()
 
@@ -160,6 +163,28 @@ def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
+def footer_hash(path: Path) -> str:
+    """SHA-256 of a Parquet file's footer, hex; "" where it has none.
+
+    Pages carry checksums of their own, the footer does not (Parquet format, "Checksumming").
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        length = int.from_bytes(file.read(4), "little") + 8
+        if length > size:
+            return ""
+        file.seek(size - length)
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _unreadable(path: Path, error: object) -> MeterprintError:
+    return MeterprintError(
+        f"segment {path.name} cannot be read: {error}",
+        hint="run `meterprint rebuild`: segments are a view of the journal",
+    )
+
+
 def _order(key: SeriesKey) -> tuple[str, str, str]:
     return key.channel, key.agent, key.stream
 
@@ -181,8 +206,9 @@ class ChannelRows:
 class Segment:
     """A segment on disk; its directory is read at first use, columns when they are asked for."""
 
-    def __init__(self, path: Path, cache: Callable[[Segment, int, bool], Any]) -> None:
+    def __init__(self, path: Path, footer: str, cache: Callable[[Segment, int, bool], Any]) -> None:
         self.path = path
+        self._footer = footer
         self._cache = cache
         self._file: Any = None
         self._directory: dict[SeriesKey, ChannelRows] | None = None
@@ -191,7 +217,14 @@ class Segment:
 
     def _open(self) -> Any:
         if self._file is None:
-            self._file = pq.ParquetFile(self.path, memory_map=True)
+            if footer_hash(self.path) != self._footer:
+                raise _unreadable(self.path, "its footer is not what was written")
+            try:
+                self._file = pq.ParquetFile(
+                    self.path, memory_map=True, page_checksum_verification=True
+                )
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(self.path, error) from error
             groups = self._file.metadata
             self._starts = [0]
             for number in range(groups.num_row_groups):
@@ -218,12 +251,15 @@ class Segment:
     def decode(self, group: int, *, amounts: bool) -> Rows:
         """All rows of a row group; lengths and tags only where `amounts` asks for them."""
         names = ["t", "v", "ok", *(["length", "tag"] if amounts else [])]
-        table = self._open().read_row_group(group, columns=names, use_threads=False)
-        columns = [table[name].to_numpy() for name in ("t", "v", "ok")]
+        try:
+            table = self._open().read_row_group(group, columns=names, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+        t, v, ok = (table[name].to_numpy() for name in ("t", "v", "ok"))
         if not amounts:
-            return Rows(*columns)
+            return Rows(t, v, ok)
         tags = np.array(table["tag"].to_pylist(), object)
-        return Rows(*columns, table["length"].to_numpy(), tags)
+        return Rows(t, v, ok, table["length"].to_numpy(), tags)
 
     def _groups(self, place: ChannelRows) -> range:
         """Row groups that hold rows of a channel."""

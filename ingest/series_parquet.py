@@ -21,7 +21,7 @@ import numpy as np
 
 from footprint.held_series import HeldSeries
 from ingest.link_block import merge_parts
-from ingest.segment import Rows, Segment, merged, no_rows, render_segment
+from ingest.segment import Rows, Segment, footer_hash, merged, no_rows, render_segment
 from mrv.envelope import Column, Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
@@ -52,6 +52,8 @@ class SegmentEntry:
     """Latest reading, ns UTC."""
     sha256: str
     """Hash of the file, hex."""
+    footer: str
+    """Hash of its Parquet footer, hex; looked at whenever it is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +155,36 @@ class ParquetStore:
         path = self._directory / MANIFEST
         if path.exists():
             held = json.loads(path.read_text())
-            if not isinstance(held, dict) or "segments" not in held:
-                raise MeterprintError(
-                    f"{path} is of another layout",
-                    hint="run `meterprint rebuild`: segments are a view of the journal",
-                )
+            if not isinstance(held, dict):  # an older layout: its segments are built anew
+                held = {"segments": [], "index": [], "taken": 0, "anchor": "", "number": 0}
             self._entries = [SegmentEntry(**entry) for entry in held["segments"]]
             self._index = [IndexEntry(**entry) for entry in held["index"]]
             self.taken, self.anchor = int(held["taken"]), str(held["anchor"])
             self._number = int(held["number"])
-        known = {entry.file for entry in (*self._entries, *self._index)}
+        known = {name for name, _ in self._files()}
         for name in sorted(known):
             if not (self._directory / name).exists():
                 raise MeterprintError(
                     f"segment {name} is missing in {self._directory}",
                     hint="run `meterprint rebuild`: segments are a view of the journal",
                 )
+        for part in self._index:
+            if (
+                hashlib.sha256((self._directory / part.file).read_bytes()).hexdigest()
+                != part.sha256
+            ):
+                raise MeterprintError(f"{part.file} in {self._directory} is not what was written")
         for entry in self._entries:
-            self._segments[entry.file] = Segment(self._directory / entry.file, self._group)
+            self._segments[entry.file] = self._segment(entry)
         if self.writable:
             for stray in (*self._directory.glob("segment-*"), *self._directory.glob("index-*")):
                 if stray.name not in known:
                     stray.unlink(missing_ok=True)
+
+    def _files(self) -> list[tuple[str, str]]:
+        """Files with their hashes: segments, then index parts."""
+        segments = [(entry.file, entry.sha256) for entry in self._entries]
+        return [*segments, *((entry.file, entry.sha256) for entry in self._index)]
 
     def index_files(self) -> list[Path]:
         """Index parts, oldest first."""
@@ -374,6 +384,7 @@ class ParquetStore:
             min(int(rows.t[0]) for rows in held),
             max(int(rows.t[-1]) for rows in held),
             hashlib.sha256(data).hexdigest(),
+            footer_hash(self._directory / name),
         )
 
     def _write_index(self, data: bytes, level: int) -> IndexEntry:
@@ -394,11 +405,14 @@ class ParquetStore:
         }
         synced(self._directory / MANIFEST, json.dumps(listed, indent=1).encode())
         self._entries, self._index = list(entries), list(index)
-        known = {entry.file for entry in entries}
-        for name in known - set(self._segments):
-            self._segments[name] = Segment(self._directory / name, self._group)
-        for name in set(self._segments) - known:
+        known = {entry.file: entry for entry in entries}
+        for name in set(known) - set(self._segments):
+            self._segments[name] = self._segment(known[name])
+        for name in set(self._segments) - set(known):
             self._segments.pop(name).close()
+
+    def _segment(self, entry: SegmentEntry) -> Segment:
+        return Segment(self._directory / entry.file, entry.footer, self._group)
 
     def compact(self) -> bool:
         """Merge segments of one level where there are enough of them; whether it did.
@@ -426,7 +440,7 @@ class ParquetStore:
     def _merge(self, ripe: Sequence[SegmentEntry]) -> dict[SeriesKey, Rows]:
         channels: dict[SeriesKey, list[Rows]] = {}
         for entry in ripe:
-            segment = Segment(self._directory / entry.file, _uncached)
+            segment = Segment(self._directory / entry.file, entry.footer, _uncached)
             for key, place in segment.directory.items():
                 rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
                 channels.setdefault(key, []).append(_slim(rows))
@@ -436,10 +450,9 @@ class ParquetStore:
     def verify(self) -> list[str]:
         """Segments whose bytes are not the ones entered; empty = whole."""
         return [
-            entry.file
-            for entry in (*self._entries, *self._index)
-            if hashlib.sha256((self._directory / entry.file).read_bytes()).hexdigest()
-            != entry.sha256
+            name
+            for name, sha256 in self._files()
+            if hashlib.sha256((self._directory / name).read_bytes()).hexdigest() != sha256
         ]
 
     def clear(self) -> None:
@@ -481,11 +494,15 @@ def _ripe(entries: Sequence[Listed]) -> list[Listed]:
 
 
 def _instead(entries: Sequence[Listed], old: Sequence[Listed], new: Listed) -> list[Listed]:
-    """The list with `new` in the place of `old`."""
+    """The list with `new` in the place of the first of `old`."""
     gone = {entry.file for entry in old}
-    first = next(i for i, entry in enumerate(entries) if entry.file in gone)
-    left = [entry for entry in entries[first:] if entry.file not in gone]
-    return [*entries[:first], new, *left]
+    found: list[Listed] = []
+    for entry in entries:
+        if entry.file not in gone:
+            found.append(entry)
+        elif new not in found:
+            found.append(new)
+    return found
 
 
 def _claim(path: Path) -> TextIO | None:

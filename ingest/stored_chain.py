@@ -36,7 +36,7 @@ class StoredChain(StreamChain):
         self.sealed: list[SealedBlock] = []
         self._sealed_epochs: dict[str, int] = {}
         self._sealed_end: int | None = None
-        self.sealed_equivocations = 0
+        self.sealed_equivocations = self.sealed_late = 0
 
     def __len__(self) -> int:
         return super().__len__() + sum(part.extent.count for part in self.sealed)
@@ -97,7 +97,7 @@ class StoredChain(StreamChain):
         found = self.hot()
         for part in self.sealed:
             found += [part.block.link(row) for row in range(len(part.block))]
-        return sorted(found, key=lambda link: (link.epoch, link.seq))
+        return sorted(found, key=lambda link: (link.epoch, link.seq, link.identity))
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows. Reads every block."""
@@ -156,6 +156,7 @@ class StoredChain(StreamChain):
             for epoch, (low, high) in span.items():
                 known = ranges.get(epoch, (low, high))
                 ranges[epoch] = (min(low, known[0]), max(high, known[1]))
+        self._connect(ranges)
         part_of = StreamChain()
         for part in self.sealed:
             if any(epoch in ranges for epoch, _ in part.extent.epochs):
@@ -166,6 +167,30 @@ class StoredChain(StreamChain):
             if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
                 part_of.add(link)
         return part_of.between(start, end)
+
+    def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:
+        """Widen ranges of numbers so that those of epochs that follow each other meet."""
+        wanted = set(ranges)
+        for epoch in wanted if len(wanted) > 1 else ():
+            passed: dict[str, int] = {}
+            before = self._before(epoch)
+            while before is not None and before.epoch not in wanted | set(passed):
+                passed[before.epoch] = before.seq
+                before = self._before(before.epoch)
+            if before is None or before.epoch in passed:
+                continue
+            ranges[epoch] = (0, ranges[epoch][1])
+            ranges.update({name: (0, seq) for name, seq in passed.items()})
+            low, high = ranges[before.epoch]
+            ranges[before.epoch] = (low, max(high, before.seq))
+
+    def _before(self, epoch: str) -> ChainLink | None:
+        """The last envelope before an epoch, None where the stream begins with it."""
+        first = self._links.get(self._places.get((epoch, 0), ""))
+        if first is None:
+            found = [link for part in self._with_epoch(epoch) for link in part.block.at(epoch, 0)]
+            first = min(found, key=lambda link: link.identity, default=None)
+        return self.link(first.prev) if first is not None and first.prev else None
 
     def last_time(self) -> int | None:
         """Latest reading or event in any of them, ns UTC; None where there is none."""

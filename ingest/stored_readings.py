@@ -40,6 +40,9 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_lengths: dict[SeriesKey, int] = {}
         self._fresh_tags: set[tuple[SeriesKey, str]] = set()
         self.sealed_readings = 0
+        self.tables: list[int] = []
+        self.unreadable: list[tuple[int, str]] = []
+        self._sealed_tables = self._sealed_unreadable = 0
         for path in store.index_files():
             self._attach(path)
         self._settle()
@@ -60,6 +63,14 @@ class StoredReadings(EnvelopeIndex):
             self.learn_length(SeriesKey(*row[:3]), int(row[3]))
         for row in meta["tags"]:
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
+        self.tables += [int(row[0]) for row in meta["tables"]]
+        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["late"]:
+            chain = self.chain(row[0], row[1])
+            assert isinstance(chain, StoredChain)
+            chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
+            chain.late += row[2]
+            chain.sealed_late = chain.late
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
         self._attach_links(path, meta["links"])
@@ -77,6 +88,7 @@ class StoredReadings(EnvelopeIndex):
         """Nothing learnt so far is news."""
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
+        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -125,6 +137,8 @@ class StoredReadings(EnvelopeIndex):
                 if isinstance(chain, StoredChain) and chain.hot()
             }
             readings = self.store.pending
+            if not hot and not readings:
+                return
             listed = extents(hot)
             part = render_links(hot, self._meta(listed, readings))
             path = self.store.flush(taken, anchor, part)
@@ -136,6 +150,7 @@ class StoredReadings(EnvelopeIndex):
                 assert isinstance(chain, StoredChain)
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
+                chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
 
@@ -147,6 +162,13 @@ class StoredReadings(EnvelopeIndex):
             "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
             "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
+            "tables": [[index] for index in self.tables[self._sealed_tables :]],
+            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "late": [
+                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
+                for (agent, stream), chain in self.chains()
+                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+            ],
             "equivocations": [
                 [agent, stream, *pair]
                 for (agent, stream), chain in self.chains()

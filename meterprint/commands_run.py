@@ -114,6 +114,9 @@ def serve(
     host: Annotated[str, typer.Option(help="only loopback without authentication")] = "127.0.0.1",
     influx: Annotated[str, typer.Option(help="URL of an InfluxDB to keep up to date")] = "",
     database: Annotated[str, typer.Option(help="its database, with policy rp")] = "meterprint",
+    bridge: Annotated[
+        Path | None, typer.Option(help="bridges.yaml: foreign devices to take in / 外部设备映射")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Ingest and show a plant until Ctrl-C. / 运行采集、计算与页面。"""
@@ -121,6 +124,7 @@ def serve(
     import threading
 
     from dashboards.app import check_bind
+    from meterprint.bridges import bridges_of
     from meterprint.live import LiveSite
     from meterprint.pages import PageServer
     from meterprint.plant_file import load_plant
@@ -133,7 +137,9 @@ def serve(
         if file is not None:
             site.state_plant(file, time.time_ns())
         site.refresh()
-        live = LiveSite(site, broker_port, _store(influx, database, site.name))
+        bridges = bridges_of(site.plant(), file, bridge)
+        store = _store(influx, database, site.name, state)
+        live = LiveSite(site, broker_port, store, bridges=bridges)
         try:
             pages = PageServer(live, port, host)
             typer.echo(f"{pages.url}  {live.broker.label} on 127.0.0.1:{live.broker.port}")
@@ -166,15 +172,14 @@ def enrol(
     typer.echo(f"enrolled {key.name}")
 
 
-def _store(url: str, database: str, site: str) -> InfluxStore | None:
+def _store(url: str, database: str, site: str, state: Path) -> InfluxStore | None:
     if not url:
         return None
-    import os
-
     from ingest.series_influx import InfluxStore
+    from meterprint.influx_settings import address_of
+    from meterprint.views import open_park
 
-    user = os.environ.get("METERPRINT_INFLUX_USER", "")
-    return InfluxStore(url, database, site, user, os.environ.get("METERPRINT_INFLUX_PASSWORD", ""))
+    return InfluxStore.at(address_of(url, database), site, open_park(state))
 
 
 def rebuild(
@@ -186,28 +191,26 @@ def rebuild(
     """Rebuild every view from the journal. / 由账本重建全部视图。"""
     import hashlib
 
-    from ingest.projector import rebuild_store
-    from ingest.series_parquet import ParquetStore
+    from ingest.projector import rebuild_store, write_cursor
     from meterprint.site import open_site
-    from meterprint.views import SEGMENTS, cursor_file
+    from meterprint.views import INFLUX, cursor_file
 
     site = open_site(state)
     try:
         stored = {}
-        store = _store(influx, database, site.name)
+        store = _store(influx, database, site.name, state)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / SEGMENTS)
-            stored["segments"] = rebuild_store(
-                site.journal, segments, lambda done, total: progress("segments", done, total)
-            )
-            segments.close()
-            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
+            site.engine.rebuild(lambda done, total: progress("segments", done, total))
+            site.engine.seal()
+            stored["segments"] = site.engine.reading_count
             if store is not None:
-                stored["influx"] = rebuild_store(
-                    site.journal, store, lambda done, total: progress("influx", done, total)
+                cursor_file(state, INFLUX).unlink(missing_ok=True)  # cut short, it is not whole
+                size = site.journal.size
+                stored[INFLUX] = rebuild_store(
+                    site.journal, store, lambda done, total: progress(INFLUX, done, total)
                 )
                 store.close()
-                cursor_file(state, "influx").write_text(f"{site.journal.size}\n")
+                write_cursor(cursor_file(state, INFLUX), size)
         with Progress(TITLES).shown() as progress:
             site.refresh(lambda done, total: progress("compute", done, total))
         results = site.engine.results

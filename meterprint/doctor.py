@@ -19,9 +19,9 @@ import apsw
 from edge_agent.clock import kernel_clock
 from ingest.broker import find_mosquitto
 from ingest.cold_file import ColdFileError, file_hash
+from ingest.engine_shell import SEGMENTS
 from ingest.series_parquet import MANIFEST, ParquetStore
 from meterprint.site import MARKER, open_journal
-from meterprint.views import SEGMENTS, cursor_file
 from mrv.errors import MeterprintError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -199,9 +199,7 @@ def examine_segments(state: Path) -> Diagnosis:
         return Diagnosis(
             "segments", FAIL, f"{changed[0]} is not what was written", "meterprint rebuild"
         )
-    cursor = cursor_file(state, SEGMENTS)
-    seen = cursor.read_text().strip() if cursor.exists() else "0"
-    return Diagnosis("segments", OK, f"whole, up to journal entry {seen}")
+    return Diagnosis("segments", OK, f"whole, up to journal entry {store.taken}")
 
 
 def examine_python(_: Path) -> Diagnosis:

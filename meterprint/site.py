@@ -8,6 +8,7 @@ from pathlib import Path
 
 from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
+from ingest.durable import make_file, make_folder
 from ingest.engine_shell import EngineShell
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
@@ -16,7 +17,7 @@ from ingest.quarantine import Quarantine
 from meterprint.plant_file import PlantFile, day_moment
 from mrv.errors import InputError
 from mrv.fact import REGISTRY, Fact
-from mrv.measurement.activity import PYTHON, Kernels
+from mrv.measurement.activity import Kernels
 from mrv.strict_json import canonical
 from mrv.verification.note import PublicKey
 
@@ -31,7 +32,7 @@ AUTHOR = "meterprint"
 class Site:
     """One site. Make it with `open_site`, and `close` it."""
 
-    def __init__(self, state: Path, name: str, kernels: Kernels = PYTHON) -> None:
+    def __init__(self, state: Path, name: str, kernels: Kernels | None = None) -> None:
         self.state = state
         self.name = name
         self.keyring = Keyring.open(state / "keys", name)
@@ -39,15 +40,14 @@ class Site:
         self.facts = FactWriter(self.journal, self.keyring)
         self.facts.found(AUTHOR)
         self.quarantine = Quarantine(state / "quarantine.db")
-        self.engine = EngineShell(self.journal, kernels)
-        self.engine.catch_up()
+        self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines)
         self._agents: dict[str, tuple[PublicKey, ...]] = {}
         self._load_agents()
 
     def _load_agents(self) -> None:
-        for fact in load_facts(self.journal):
+        for fact in self.engine.facts:
             if fact.header.type == "key_enrolled" and fact.body.get("role") == "agent":
                 key = PublicKey.parse(str(fact.body["vkey"]))
                 self._agents[key.name] = (*self._agents.get(key.name, ()), key)
@@ -65,6 +65,10 @@ class Site:
     def keys_of(self, agent: str) -> tuple[PublicKey, ...]:
         """Enrolled keys of an agent."""
         return self._agents.get(agent, ())
+
+    def agents(self) -> tuple[str, ...]:
+        """Names of the enrolled agents, in the order of their enrolment."""
+        return tuple(self._agents)
 
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
@@ -113,14 +117,17 @@ class Site:
         self.engine.catch_up()
         return stated
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def refresh(
+        self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
+    ) -> None:
         """Take in the journal and compute what is out of date."""
         self.journal.follow()
         self.engine.catch_up()
-        self.engine.refresh(progress)
+        self.engine.refresh(progress, eager=eager)
 
     def close(self) -> None:
         """Close all files."""
+        self.engine.close()
         self.quarantine.close()
         self.journal.close()
 
@@ -156,7 +163,7 @@ def open_journal(state: Path) -> Journal:
     return Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
 
 
-def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
+def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Site:
     """The site of a state directory, made there where `name` is given and it is new.
 
     Raises InputError where there is none, or it is of another site.
@@ -174,6 +181,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    state.mkdir(parents=True, exist_ok=True)
-    (state / MARKER).write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+    make_folder(state)
+    about = json.dumps({"site": name, "state": STATE_VERSION})
+    make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
     return Site(state, name, kernels)

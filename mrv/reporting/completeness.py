@@ -94,7 +94,12 @@ class Closure(StrEnum):
 
 
 class StreamChain:
-    """The envelopes of one stream, added in any order."""
+    """The envelopes of one stream, added in any order.
+
+    `late` counts those that were added after one with later readings (a backlog, a resend), the
+    earliest of which begins at `late_since`, ns. The order is that of the journal, so it is the
+    same each time the journal is read.
+    """
 
     def __init__(self) -> None:
         self._links: dict[str, ChainLink] = {}
@@ -102,6 +107,7 @@ class StreamChain:
         self._places: dict[tuple[str, int], str] = {}
         self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
+        self.late = self.late_since = 0
 
     def __len__(self) -> int:
         return len(self._links)
@@ -111,6 +117,10 @@ class StreamChain:
         if link.identity in self._links:
             return
         self._links[link.identity] = link
+        known = self.last_time()
+        if known is not None and link.t_last < known:
+            self.late_since = min(self.late_since, link.t_first) if self.late else link.t_first
+            self.late += 1
         insort(self._by_end, (link.t_last, link.seq, link.identity))
         self._followed.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
@@ -123,13 +133,13 @@ class StreamChain:
         return self._links.get(identity)
 
     def links(self) -> list[ChainLink]:
-        """All envelopes, by epoch and number."""
-        return sorted(self._links.values(), key=lambda link: (link.epoch, link.seq))
+        """All envelopes, by epoch and number, twins by identity."""
+        return sorted(self._links.values(), key=_place)
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
         heads = [link for link in self._links.values() if link.identity not in self._followed]
-        return sorted(heads, key=lambda link: (link.epoch, link.seq))
+        return sorted(heads, key=_place)
 
     def _back(self, link: ChainLink) -> Iterator[ChainLink | None]:
         """`link` and the ones before it; None where one is missing."""
@@ -194,6 +204,10 @@ class StreamChain:
     def forks(self) -> list[str]:
         """Identities that more than one envelope follows: an outbox restored from a backup."""
         return forks(self._links.values())
+
+
+def _place(link: ChainLink) -> tuple[str, int, str]:
+    return link.epoch, link.seq, link.identity
 
 
 CLOCK_STEP_NS = 1_000_000_000

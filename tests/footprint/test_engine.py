@@ -394,3 +394,160 @@ def test_every_fault_of_a_plant_is_found_with_its_path():
         "sources[0].instrument",
     }
     assert next(f for f in faults if f.field == "polcy").hint == "did you mean policy?"
+
+
+def test_what_a_counter_does_in_idle_time_is_found_too():
+    world = World()
+    samples = [(t, v if t < 400 else v - 395) for t, v in steady(0, 600)]
+    world.run("m", samples)
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    engine = world.engine()
+    found = {b.subject: {f.rule for f in b.findings} for b in books(engine)}
+    assert found["m/e"] == {"reset"}
+    assert "reset" not in {f.rule for f in engine.batch("b1").findings}
+
+
+def test_an_exchange_is_a_finding_with_its_registers():
+    world = World()
+    world.run("m", [(0, 0), (100, 1000), (200, 50), (600, 450)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 0, 400)
+    body = {"closing": {"e": "1200"}, "opening": {"e": "0"}, "ratio": "40"}
+    world.state("registry", "instrument_exchanged", "m", body, 150 * S)
+    engine = world.engine()
+    found = [f for f in engine.batch("b1").findings if f.rule == "exchange"]
+    assert found == [f for f in engine.knowledge.all_findings() if f.rule == "exchange"]
+    assert found[0].numbers == (("closing_e", "1200"), ("opening_e", "0"), ("ratio", "40"))
+    assert found[0].at == 150 * S
+
+
+def test_envelopes_after_later_ones_are_late_and_count_the_same():
+    world = simple()
+    held = list(world.envelopes)
+    world.envelopes = [e for e in held if e[0] != "m-12"] + [e for e in held if e[0] == "m-12"]
+    engine = world.engine()
+    chain = engine.readings.chain("a", "m")
+    assert (chain.late, chain.late_since) == (1, chain.link("m-12").t_first)
+    assert engine.batch("b1").digest() == simple().engine().batch("b1").digest()
+
+
+def test_a_counter_that_stands_still_while_something_is_made_is_found():
+    world = World()
+    world.run("m", [(t, 7) for t, _ in steady(0, 600)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    assert "stands_still" in {f.rule for f in world.engine().batch("b1").findings}
+    assert "stands_still" not in {f.rule for f in simple().engine().batch("b1").findings}
+
+
+def with_refrigerant(**source):
+    plant = copy.deepcopy(PLANT)
+    plant["sources"].append(
+        {"id": "r", "line": "l", "declared": "kg", "factor": {"id": "r"}, **source}
+    )
+    world = World(plant)
+    world.run("m", steady(0, 600))
+    world.run("air", steady(0, 600))
+    row = {**FACTOR, "id": "r", "value": "1300", "unit": "kgCO2e/kg", "uncertainty_pct": "10"}
+    world.state("registry", "factor_set", "r", {"rows": [row]})
+    world.batch("b1", 100, 190)
+    return world
+
+
+def test_a_declared_source_is_waited_for_until_its_fact_is_there():
+    world = with_refrigerant()
+    assert world.engine().batch("b1").waits == ("declared:r",)
+    body = {"source": "r", "quantity": "20", "unit": "g", "u_percent": "5"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL
+    row = next(s for s in result.sources if s.source == "r")
+    assert (row.corrected, row.unit, row.burden) == (Fraction(1, 50), "kg", 26)
+    assert row.components["declared:r:b1"] == pytest.approx(26 * 0.05 / 2)
+    assert row.components["factor:r"] == pytest.approx(26 * 0.10 / 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({"source": "r", "quantity": "lots", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "-1", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "1", "unit": "bottle"}, "declared_unreadable"),
+        ({"source": "", "quantity": "1", "unit": "kg"}, "declared_unreadable"),
+    ],
+)
+def test_a_declaration_nobody_can_read_closes_nothing(body, rule):
+    world = with_refrigerant()
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").waits == ("declared:r",)
+    assert rule in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_declaration_in_another_kind_of_unit_is_incomplete_and_a_second_one_is_found():
+    world = with_refrigerant()
+    body = {"source": "r", "quantity": "1", "unit": "kWh"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").incomplete == ("unit:r",)
+    assert "declared_twice" in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_source_is_metered_or_declared():
+    plant = copy.deepcopy(PLANT)
+    plant["sources"][0]["declared"] = "kg"
+    plant["sources"][1]["declared"] = "kg"
+    _, faults = read_plant(plant)
+    assert [f.field for f in faults] == ["sources[0].declared", "sources[1].declared"]
+
+
+def closed_by_a_fact(policy=None):
+    """A meter that dies at 150 s in a batch of 100…190 s; a fact says nothing more will come."""
+    plant = copy.deepcopy(PLANT)
+    plant["policy"] |= policy or {}
+    world = World(plant)
+    world.run("m", steady(0, 150))
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    body = {"agent": "a", "stream": "m", "reason": "gateway stolen"}
+    world.state("registry", "chain_closed", "a/m", body, 0, 900 * S)
+    return world.engine().batch("b1")
+
+
+def test_policy_fills_what_a_dead_meter_did_not_count_and_says_how_sure_it_is():
+    result = closed_by_a_fact()
+    assert result.state is BatchState.FINAL_ESTIMATED
+    row = next(s for s in result.sources if s.source == "m")
+    parts = {part.value: amount for part, amount in row.parts}
+    assert parts == {"direct": 5, "substituted": 4}
+    assert row.activity_components["fill:m.e:b1"] == pytest.approx(4 / math.sqrt(3))
+    assert result.incomplete == ()
+
+
+def test_a_policy_that_fills_nothing_leaves_the_figure_incomplete():
+    result = closed_by_a_fact({"fill": "none"})
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_never_spoke_cannot_be_filled():
+    world = World()
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_came_late_or_died_before_is_filled_from_the_time_beside_it():
+    for samples in (steady(300, 600), steady(0, 90)):
+        world = World()
+        world.run("m", samples)
+        world.run("air", steady(0, 600))
+        world.batch("b1", 100, 190)
+        world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+        row = next(s for s in world.engine().batch("b1").sources if s.source == "m")
+        assert dict(row.parts)["substituted"] == 9
