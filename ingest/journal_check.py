@@ -7,6 +7,7 @@ Nothing here trusts a table to say what another one holds.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -216,6 +217,9 @@ class _Check:
         """Rows of entries [first, last] that can be read."""
         try:
             rows = self._rows(f"{ROW} WHERE idx>=? AND idx<=?", (first, last))
+            for index, times in Counter(row[0] for row in rows).items():
+                if times > 1:
+                    self._say(f"stands {times} times", index)
             return {row[0]: row[1:] for row in rows}
         except READING:
             found = {}
