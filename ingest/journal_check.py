@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +112,7 @@ class _Check:
         self._cold = cold
         self._stand = stand
         self._faults: list[Fault] = []
+        self._sound = True
         self._upper = Frontier()
         self._tail = Frontier()
         self._tables = TableCheck(self._rows, stand.size, self._say)
@@ -151,8 +153,11 @@ class _Check:
 
     def _structure(self) -> None:
         """The database's own examination of its pages and indices."""
-        for (line,) in self._guarded("PRAGMA integrity_check(20)"):
+        lines = self._guarded("PRAGMA integrity_check(20)")
+        self._sound = bool(lines)
+        for (line,) in lines:
             if line != "ok":
+                self._sound = False
                 self._say(" ".join(str(line).split()))
         fresh: Any = apsw.Connection(":memory:")
         make_tables(fresh)
@@ -214,22 +219,30 @@ class _Check:
             self._tables.take(index, None if found is None else (found.kind, found.note))
 
     def _hot(self, first: int, last: int) -> dict[int, tuple[Any, ...]]:
-        """Rows of entries [first, last] that can be read."""
+        """Rows of entries [first, last] that can be read; one by one where pages are damaged."""
+        if self._sound:
+            with suppress(*READING):  # then each row says so for itself
+                rows = self._rows(f"{ROW} WHERE idx>=? AND idx<=?", (first, last))
+                return {row[0]: row[1:] for row in rows}
+        found = {}
+        for index in range(first, last + 1):
+            try:
+                for row in self._rows(f"{ROW} WHERE idx=?", (index,)):
+                    found[row[0]] = row[1:]
+            except READING as error:
+                self._say(f"cannot be read: {error}", index)
+        for index, times in Counter(self._listed(first, last)).items():
+            if times > 1 or index not in found:
+                self._say(f"is listed {times} times, where it is not found by its number", index)
+        return found
+
+    def _listed(self, first: int, last: int) -> list[int]:
+        """Numbers of entries [first, last] as a database that is damaged lists them."""
         try:
-            rows = self._rows(f"{ROW} WHERE idx>=? AND idx<=?", (first, last))
-            for index, times in Counter(row[0] for row in rows).items():
-                if times > 1:
-                    self._say(f"stands {times} times", index)
-            return {row[0]: row[1:] for row in rows}
+            sql = "SELECT idx FROM entry WHERE idx>=? AND idx<=?"
+            return [row[0] for row in self._rows(sql, (first, last))]
         except READING:
-            found = {}
-            for index in range(first, last + 1):
-                try:
-                    for row in self._rows(f"{ROW} WHERE idx=?", (index,)):
-                        found[row[0]] = row[1:]
-                except READING as error:
-                    self._say(f"cannot be read: {error}", index)
-            return found
+            return []
 
     def _look(self, index: int, row: tuple[Any, ...]) -> _Seen | None:
         """A row of the database, recomputed."""
