@@ -1,8 +1,8 @@
 """The outbox: signed envelopes on disk until a receipt frees them (design §3, "Hand-over").
 
 SQLite, WAL, synchronous=FULL. Bytes are committed here before they are first published and sent
-again as they were until a signed receipt of the site names them. PUBACK frees nothing. On disk a
-note is deflated (RFC 1950): its lines repeat themselves, and a long outage has to fit.
+again as they were until a signed receipt of the site names them. PUBACK frees nothing. They are
+kept packed (`packing`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import apsw
 
+from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt
@@ -150,10 +151,17 @@ class Outbox:
         return Head(*rows[0]) if rows else None
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
-        return [
-            Outgoing(stream, epoch, seq, name, unpacked(note), cut, row)
-            for stream, epoch, seq, name, note, cut, row in self._rows(_SELECT + rest, values)
-        ]
+        rows = self._rows(_SELECT + rest, values)
+        try:
+            return [
+                Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, id_)
+                for stream, epoch, seq, identity, kept, cut, id_ in rows
+            ]
+        except ValueError as error:
+            raise OutboxError(
+                f"{self.path} holds a damaged message: {error}",
+                hint="move the file away; the agent goes on with a new one",
+            ) from error
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""
