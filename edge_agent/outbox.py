@@ -8,7 +8,6 @@ kept packed (`packing`).
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,28 +42,6 @@ TABLE_STREAM = ""
 PRUNE_AT_ONCE = 500
 """Messages deleted in one transaction, so that nothing waits long for the file."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-
-
-_DEFLATED = 0x78
-"""First byte of a zlib stream; a note begins with the brace of its JSON."""
-
-
-def packed(note: bytes) -> bytes:
-    """A note as it lies on disk."""
-    return zlib.compress(note, 6) if note[:1] == b"{" else note
-
-
-def unpacked(stored: bytes) -> bytes:
-    """The note again, byte for byte; one from before notes were deflated is as it is.
-
-    So are bytes that a failing disk has changed: the site's quarantine will say so.
-    """
-    if stored[:1] != bytes([_DEFLATED]):
-        return stored
-    try:
-        return zlib.decompress(stored)
-    except zlib.error:
-        return stored
 
 
 class OutboxError(MeterprintError):
