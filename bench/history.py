@@ -27,7 +27,7 @@ from mrv.verification.note import SecretKey, identity, sign
 NAME = "bench"
 S = 10**9
 START = 1_780_000_000 // 86_400 * 86_400 * S
-STEP_S = 10
+STEP_S = 1
 ROWS = 50
 """Readings of a channel in one envelope; each has two channels."""
 DAY_S = 86_400
