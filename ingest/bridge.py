@@ -24,6 +24,7 @@ from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError
 from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
 from ingest.quarantine import Quarantine
+from ingest.quarantine import Refused as Kept
 from mrv.channel import ChannelKind, ChannelTable, render_table
 from mrv.envelope import MAX_READINGS, Clock, ClockState, Envelope, Event, column_times
 from mrv.verification.note import SecretKey, identity, sign
@@ -76,7 +77,7 @@ class Bridge:
         key: SecretKey,
         broker: BrokerAddress,
         clock: Callable[[], Clock],
-        on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None] | None = None,
+        on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None] | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.mapping = mapping
@@ -241,17 +242,21 @@ class Bridge:
         return True
 
     def _quarantined(self) -> None:
-        while self._kept:
-            message, reason, detail = self._kept[0]
-            self._quarantine.add(
-                self._now(),
-                self.mapping.agent,
-                message.topic.decode(errors="replace"),
-                reason,
-                detail,
-                message.payload,
-            )
-            del self._kept[0]
+        now = self._now()
+        self._quarantine.add(
+            [
+                Kept(
+                    now,
+                    self.mapping.agent,
+                    message.topic.decode(errors="replace"),
+                    reason,
+                    detail,
+                    message.payload,
+                )
+                for message, reason, detail in self._kept
+            ]
+        )
+        self._kept.clear()
 
     def _append(self, drafts: Sequence[Draft]) -> bool:
         """Journal entries; False where we stop before the disk takes them."""
@@ -259,12 +264,12 @@ class Bridge:
         if not self._persist(lambda: placed.extend(self._journal.append(drafts))):
             return False
         fresh = [
-            (index, draft.envelope)
+            (index, draft.identity, draft.envelope)
             for (index, new), draft in zip(placed, drafts, strict=True)
             if new and draft.envelope is not None
         ]
         self.tally.envelopes += len(fresh)
-        self.tally.readings += sum(envelope.readings for _, envelope in fresh)
+        self.tally.readings += sum(envelope.readings for _, _, envelope in fresh)
         if self._on_journalled is not None:
             self._on_journalled(fresh)
         return True

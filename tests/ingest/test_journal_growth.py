@@ -55,7 +55,16 @@ def test_no_statement_of_daily_work_scans_entries_or_envelopes(journal, monkeypa
             for row in journal._db.execute(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?"))
         ]
         scanned = [step for step in plan if step.startswith("SCAN ")]
-        small = {"origin", "o", "chain", "part", "block", "finger", "sqlite_schema", "sqlite_master"}
+        small = {
+            "origin",
+            "o",
+            "chain",
+            "part",
+            "block",
+            "finger",
+            "sqlite_schema",
+            "sqlite_master",
+        }
         assert {step.split()[1] for step in scanned} <= small, (sql, plan)
 
 
