@@ -74,6 +74,7 @@ def open_bridge(
     placed: PlacedMapping,
     own: Broker,
     on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None],
+    on_state: Callable[[str, bool], None],
 ) -> Bridge:
     """A bridge of the site, its key made and enrolled; not started. Raises InputError."""
     mapping, plant = placed.mapping, site.plant()
@@ -81,7 +82,8 @@ def open_bridge(
         raise InputError(
             f"the bridge {mapping.agent} has no plant to map to", hint="serve --plant plant.yaml"
         )
-    key = load_or_make_key(site.state / "keys" / "bridges" / f"{mapping.agent}.key", mapping.agent)
+    path = site.state / "keys" / f"bridge-{mapping.agent}.key"  # beside the site's: backed up so
+    key = load_or_make_key(path, mapping.agent)
     site.enrol_agent(key.public)
     return Bridge(
         mapping,
@@ -92,6 +94,7 @@ def open_bridge(
         _address(placed, own),
         system_clock,
         on_journalled,
+        lambda online: on_state(mapping.agent, online),
     )
 
 
