@@ -141,8 +141,8 @@ def bridge_process(
     projector = Projector(journal, store(), folder / "cursor")
     projector.start()
 
-    def journalled(placed: Sequence[tuple[int, Envelope]]) -> None:
-        for index, envelope in placed:
+    def journalled(placed: Sequence[tuple[int, str, Envelope]]) -> None:
+        for index, _, envelope in placed:
             projector.offer(index, envelope)
         projector.wake()
 

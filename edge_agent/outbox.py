@@ -128,17 +128,10 @@ class Outbox:
         return Head(*rows[0]) if rows else None
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
-        rows = self._rows(_SELECT + rest, values)
-        try:
-            return [
-                Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, id_)
-                for stream, epoch, seq, identity, kept, cut, id_ in rows
-            ]
-        except ValueError as error:
-            raise OutboxError(
-                f"{self.path} holds a damaged message: {error}",
-                hint="move the file away; the agent goes on with a new one",
-            ) from error
+        return [
+            Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, row)
+            for stream, epoch, seq, identity, kept, cut, row in self._rows(_SELECT + rest, values)
+        ]
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""

@@ -73,7 +73,7 @@ def open_bridge(
     site: Site,
     placed: PlacedMapping,
     own: Broker,
-    on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None],
+    on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None],
     on_state: Callable[[str, bool], None],
 ) -> Bridge:
     """A bridge of the site, its key made and enrolled; not started. Raises InputError."""
