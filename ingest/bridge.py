@@ -96,7 +96,7 @@ class Bridge:
         text = render_table(ChannelTable(journal.site, key.name, channels))
         self._table = Draft(EntryKind.TABLE, sign(text, key), identity(text))
         head = head_of(journal, key.name, mapping.stream)
-        for envelope in latest(journal, head, WINDOW):
+        for envelope in latest(journal, key.name, mapping.stream, head, WINDOW):
             self._remember(envelope)
         self._chain = BridgeChain(
             journal.site,
