@@ -38,7 +38,8 @@ from ingest import mqtt_wire as wire
 from ingest.bridge import Bridge
 from ingest.bridge_chain import BridgeChain
 from ingest.bridge_decode import Decoder
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.collector import calm_collector
 from ingest.facts import FactWriter

@@ -18,7 +18,8 @@ import structlog
 
 from footprint.plant import PlantModel
 from ingest.bridge_chain import BridgeChain, head_of, latest
-from ingest.bridge_decode import TOO_LARGE, WINDOW, Decoder, Refused, Row
+from ingest.bridge_decode import WINDOW, Decoder, Row
+from ingest.bridge_json import TOO_LARGE, Refused
 from ingest.bridge_mapping import BridgeMapping
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError

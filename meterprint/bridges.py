@@ -12,7 +12,8 @@ from edge_agent.clock import system_clock
 from footprint.plant import PlantModel
 from footprint.reader import InputErrors, Node
 from ingest.bridge import Bridge
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from ingest.broker import Broker
 from ingest.keyring import load_or_make_key
 from ingest.mqtt_feed import BrokerAddress
