@@ -19,7 +19,8 @@ from footprint.factor import Factor, factor_from_row, read_rows, row_of
 from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import read_plant
 from footprint.reader import InputErrors, Node
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from mrv.errors import InputError, MeterprintError
 from mrv.interval import NS_PER_S
 from mrv.measurement.calibration import read_certificate
