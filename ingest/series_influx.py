@@ -113,6 +113,7 @@ class InfluxStore:
         self._heads: dict[SeriesKey, str] = {}
         self._claimed: dict[SeriesKey, ClaimedSpans] = {}
         self._learned = False
+        self._owed: list[str] = []
 
     @classmethod
     def at(
@@ -146,6 +147,7 @@ class InfluxStore:
         A line the server will never take is parked with its reason; the others go in.
         """
         self._learn()
+        self._pay()
         parked = self.park.total
         fresh: list[str] = []
         suspects: Held = {}
@@ -211,18 +213,22 @@ class InfluxStore:
     def _joined(self, suspects: Held) -> list[str]:
         """Lines of the points that are not yet what they must be."""
         made = []
-        for key, t, there in self._there(suspects):
-            rows = sorted(suspects[key][t] | there, reverse=True)
-            if set(rows[:TWINS]) != there:
-                made.append(point(self._head(key), t, rows))
-            if len(rows) > TWINS:
-                reason = f"more than {TWINS} readings of one channel and time"
-                self.park.add([], Grade.TWINS, reason, count=len(rows) - TWINS)
+        for key, low, high, there in self._there(suspects):
+            for t, mine in suspects[key].items():
+                if not low <= t <= high:
+                    continue
+                known = there.get(t, set())
+                rows = sorted(mine | known, reverse=True)
+                if set(rows[:TWINS]) != known:
+                    made.append(point(self._head(key), t, rows))
+                if len(rows) > TWINS:
+                    reason = f"more than {TWINS} readings of one channel and time"
+                    self.park.add([], Grade.TWINS, reason, count=len(rows) - TWINS)
         return made
 
-    def _there(self, suspects: Held) -> Iterator[tuple[SeriesKey, int, set[Row]]]:
-        """Each suspect's channel and time, and the rows the server has there."""
-        spans = [(key, *span) for key, held in suspects.items() for span in _stretches(held)]
+    def _there(self, held: Held) -> Iterator[tuple[SeriesKey, int, int, dict[int, set[Row]]]]:
+        """(channel, first time, last time, rows by time) of what the server has around these."""
+        spans = [(key, *span) for key, times in held.items() for span in _stretches(times)]
         for start in range(0, len(spans), STATEMENTS):
             some = spans[start : start + STATEMENTS]
             text = ";".join(
@@ -230,11 +236,8 @@ class InfluxStore:
                 f"AND time >= {low} AND time <= {high}"
                 for key, low, high in some
             )
-            for (key, low, high), found in zip(some, self._server.query(text), strict=True):
-                there = {t: set(rows_in(fields)) for t, fields in _points(found)}
-                for t in suspects[key]:
-                    if low <= t <= high:
-                        yield key, t, there.get(t, set())
+            for span, found in zip(some, self._server.query(text), strict=True):
+                yield *span, {t: set(rows_in(fields)) for t, fields in _points(found)}
 
     def _where(self, key: SeriesKey) -> str:
         return " AND ".join(
@@ -274,15 +277,36 @@ class InfluxStore:
         (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE "site"={site}')
         return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
 
-    def forget(self, key: SeriesKey, times: Sequence[int]) -> None:
-        """Delete points of a channel, twins and all: their stamps were mended."""
-        for start in range(0, len(times), STATEMENTS):
+    def forget(self, chunks: Sequence[SeriesChunk]) -> None:
+        """Take readings away, whose stamps were mended; others at their times stay.
+
+        A point loses no single field, so one with other readings is deleted and written again;
+        what is owed is kept until the server has it.
+        """
+        gone: Held = {}
+        for chunk in chunks:
+            held = gone.setdefault(chunk.key, {})
+            for t, row in rows_of(chunk.series):
+                held.setdefault(t, set()).add(row)
+        for key, low, high, there in self._there(gone):
+            mine = gone[key]
+            if not any(there.get(t, set()) & rows for t, rows in mine.items()):
+                continue
+            for t, rows in there.items():
+                left = sorted(rows - mine.get(t, set()), reverse=True)
+                if left:
+                    self._owed.append(point(self._head(key), t, left))
             self._server.query(
-                ";".join(
-                    f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} AND time = {int(t)}'  # noqa: S608
-                    for t in times[start : start + STATEMENTS]
-                )
+                f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
+                f"AND time >= {low} AND time <= {high}"
             )
+            self._pay()
+
+    def _pay(self) -> None:
+        """Write again what was deleted with its neighbours."""
+        if self._owed:
+            self._send_all(self._owed)
+            self._owed.clear()
 
     def flush(self) -> None:
         """Nothing to do: a write is durable when it is answered."""
@@ -292,6 +316,7 @@ class InfluxStore:
         site = quoted(encode_name(self._site))
         self._server.query(f'DELETE FROM "{MEASUREMENT}" WHERE "site"={site}')  # noqa: S608
         self._claimed.clear()
+        self._owed.clear()
         self._learned = True
         self.park.clear()
 

@@ -9,9 +9,10 @@ import pytest
 
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
+from ingest.feed import MAX_OFFERED
 from ingest.influx_connection import InfluxAddress, InfluxConnection
 from ingest.influx_setup import prepare
-from ingest.projector import BLOCK, FAR_BEHIND, MAX_OFFERED, Projector, rebuild_store
+from ingest.projector import BLOCK, FAR_BEHIND, Projector, rebuild_store
 from ingest.series_influx import InfluxStore
 from mrv.series import SeriesKey
 from tests.conftest import INFLUXDS, missing
@@ -34,7 +35,7 @@ def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path):
             view.offer(item.index, item.accepted.draft.envelope)
         view.wake()
     assert bench.receiver.tally.accepted == len(sent), "ingest went on"
-    assert len(view._offered) <= MAX_OFFERED
+    assert len(view._feed._offered) <= MAX_OFFERED
     view.stop()  # would take an hour if it waited
     assert view.cursor == 0
     assert not (tmp_path / "cursor.json").exists()
@@ -101,7 +102,7 @@ def test_lanes_give_every_entry_once_whatever_comes_in_between(tmp_path):
         size, taken = Size(), []
         size.size = seed.randrange(5000)
         view = Projector(size, Nothing(), tmp_path / f"{case}.json", lanes=True)
-        view._chunks = lambda start, stop, taken=taken: (taken.extend(range(start, stop)), 0)
+        view._feed.take = lambda start, stop, _, taken=taken: taken.extend(range(start, stop))
         for _ in range(seed.randrange(60)):
             view.step()
             size.size += seed.choice([0, 0, 10, 300, 2500])
