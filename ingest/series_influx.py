@@ -152,26 +152,28 @@ class InfluxStore:
         fresh: list[str] = []
         suspects: Held = {}
         for chunk in chunks:
-            series = chunk.series
-            if not len(series):
+            series, times = chunk.series, chunk.series.t
+            if not len(times):
                 continue
             try:
                 start = self._head(chunk.key)
             except InputError as error:
                 texts = [str(chunk.key)]
-                self.park.add(texts, Grade.PARSE, str(error), count=len(series))
+                self.park.add(texts, Grade.PARSE, str(error), count=len(times))
                 continue
-            free = self._claim(chunk.key, min(series.t), max(series.t))
-            if free and len(set(series.t)) == len(series):
+            free = self._claim(chunk.key, min(times), max(times))
+            if free and len(set(times)) == len(times):
                 fresh += lines(start, series)
             else:
                 held = suspects.setdefault(chunk.key, {})
                 for t, row in rows_of(series):
                     held.setdefault(t, set()).add(row)
-        self._send_all(fresh)
-        self._send_all(self._joined(suspects))
-        if self.park.total != parked:
-            self.park.save()
+        try:
+            self._send_all(fresh)
+            self._send_all(self._joined(suspects))
+        finally:
+            if self.park.total != parked:
+                self.park.save()
 
     def _head(self, key: SeriesKey) -> str:
         start = self._heads.get(key)
