@@ -1,9 +1,9 @@
 """Brings a series store up to the journal, with a cursor of its own.
 
 The hot path never waits for a store. The cursor moves only after the store has taken the readings
-and made them durable, so a store that was down catches up and one that was lost is rebuilt. Where
-it is far behind, the newest entries take turns with the oldest: live data is seen at once, and the
-set is the same in the end.
+and made them durable, so a store that was down catches up; one that was lost, or restored from a
+backup, says how far it is and is filled again from there. Where it is far behind, the newest
+entries take turns with the oldest: live data is seen at once, and the set is the same in the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import structlog
 from ingest.back_off import BackOff
 from ingest.feed import Feed
 from ingest.journal import Journal
-from ingest.series import SeriesStore
+from ingest.series import MarkedStore, SeriesStore
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 
@@ -39,6 +39,8 @@ GATHER_S = 0.05
 """How long entries gather before a few are written: one request for them all."""
 STOP_S = 30.0
 """How long the end of the process waits for a store that is at work."""
+MARK_EVERY_S = 5.0
+"""How often a store is told how far it is, s: so much is projected again after each start."""
 REBUILD_TRIES = 8
 """Refusals in a row after which a rebuild gives up."""
 
@@ -92,6 +94,9 @@ class Projector:
         self._ahead: list[tuple[int, int]] = []
         self._live_next = True
         self._feed = Feed(journal, store)
+        self._marked = store if isinstance(store, MarkedStore) else None
+        self._asked = False
+        self._mark_due = 0.0
         self._back_off = BackOff()
         self._refusals = 0
         self._fault: tuple[str, int, float] = ("", 0, 0.0)
@@ -101,6 +106,14 @@ class Projector:
 
     def step(self) -> int:
         """Project the next entries; how many. Raises what the store raises; then nothing moved."""
+        try:
+            return self._step()
+        except MeterprintError:
+            self._asked = False  # it may be another store when it answers again
+            raise
+
+    def _step(self) -> int:
+        self._ask()
         start, stop = self._next()
         if start == stop:
             return 0
@@ -109,6 +122,17 @@ class Projector:
         if not self._stopping.is_set() and not 0 < self._store.pending < self._segment:
             self.settle()
         return stop - start
+
+    def _ask(self) -> None:
+        """Go back to where the store says it is: it may be another one than before."""
+        if self._asked or self._marked is None:
+            return
+        marked = self._marked.marked()
+        if marked < self._taken or marked < self.cursor:
+            log.info("store_behind", cursor=self.cursor, marked=marked)
+            self._taken = self.cursor = marked
+            self._ahead.clear()
+        self._asked = True
 
     def _next(self) -> tuple[int, int]:
         """Entries to take now: the oldest, or the newest in turn where those are far ahead."""
@@ -142,6 +166,10 @@ class Projector:
         self._store.flush()
         self.cursor = self._taken
         write_cursor(self._path, self.cursor)
+        due = time.monotonic() >= self._mark_due and not self._stopping.is_set()
+        if self._marked is not None and due:
+            self._marked.mark(self.cursor)
+            self._mark_due = time.monotonic() + MARK_EVERY_S
 
     @property
     def lag(self) -> int:
@@ -252,4 +280,6 @@ def rebuild_store(
         total += patiently(partial(feed.take, start, stop))
         progress(stop, size)
     patiently(store.flush)
+    if isinstance(store, MarkedStore):
+        patiently(partial(store.mark, size))
     return total

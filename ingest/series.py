@@ -63,6 +63,19 @@ class ForgetfulStore(SeriesStore, Protocol):
         ...
 
 
+@runtime_checkable
+class MarkedStore(SeriesStore, Protocol):
+    """A store that remembers itself how far it is, so that its loss or an old copy of it shows."""
+
+    def mark(self, entries: int) -> None:
+        """Remember that so many journal entries are in it."""
+        ...
+
+    def marked(self) -> int:
+        """Journal entries that are in it for sure; 0 where it remembers nothing."""
+        ...
+
+
 def chunks_of(envelope: Envelope) -> list[SeriesChunk]:
     """The readings of an envelope, a chunk a channel."""
     return [

@@ -8,6 +8,7 @@ time may be taken already is joined with what is there, so twins stand side by s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ from mrv.errors import InputError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 MEASUREMENT = "reading"
+MARK = "meterprint_view"
+"""Measurement in which a view remembers how far it is: a point a day and site."""
+DAY_NS = 86_400 * 10**9
 BATCH = 5000
 """Lines of one write (InfluxDB's advice for 1.x and 2.x)."""
 BATCH_BYTES = 8_000_000
@@ -108,6 +112,7 @@ class InfluxStore:
         )
         self._server = InfluxConnection(address, timeout_s)
         self._site = site
+        self._mine = f'"site"={quoted(encode_name(site))}'
         self.park = park or Park()
         """What the server refused for good."""
         self._heads: dict[SeriesKey, str] = {}
@@ -275,8 +280,7 @@ class InfluxStore:
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
-        site = quoted(encode_name(self._site))
-        (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE "site"={site}')
+        (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE {self._mine}')
         return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
 
     def forget(self, chunks: Sequence[SeriesChunk]) -> None:
@@ -313,10 +317,24 @@ class InfluxStore:
     def flush(self) -> None:
         """Nothing to do: a write is durable when it is answered."""
 
+    def mark(self, entries: int) -> None:
+        """Remember that so many journal entries are in it."""
+        today = time.time_ns() // DAY_NS * DAY_NS
+        self._send([f"{head(MARK, {'site': self._site})}entries={entries} {today}"])
+
+    def marked(self) -> int:
+        """Journal entries that are in it for sure; 0 where it remembers nothing.
+
+        Asked where the server may be another than before: what it has is learned anew as well.
+        """
+        self._learned = False
+        (found,) = self._server.query(f'SELECT last("entries") FROM "{MARK}" WHERE {self._mine}')  # noqa: S608
+        return int(found[0]["values"][0][1]) if found else 0
+
     def clear(self) -> None:
-        """Delete this site's readings, means over time too, and what was parked."""
-        site = quoted(encode_name(self._site))
-        self._server.query(f'DELETE FROM "{MEASUREMENT}" WHERE "site"={site}')  # noqa: S608
+        """Delete this site's readings, windows too, its mark, and what was parked."""
+        for name in (MARK, MEASUREMENT):
+            self._server.query(f'DELETE FROM "{name}" WHERE {self._mine}')  # noqa: S608
         self._claimed.clear()
         self._owed.clear()
         self._learned = True
