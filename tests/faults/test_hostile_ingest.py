@@ -117,6 +117,42 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
     reached("forgeries", rounds * GROUP)
 
 
+def test_no_changed_receipt_frees_an_envelope(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 400)
+    sent = plant.outbox.pending(limit=1000)
+    key = plant.site.keyring.receipts.public
+    receipts = []
+    for one in sent[1::2]:  # every second one is received
+        committed = plant.receiver.take([Message("agent-1", "readings", "t", one.note)])
+        receipts += [note for _, _, note in plant.receiver.receipts(committed)]
+    received = {one.identity for one in sent[1::2]}
+    outcomes: Counter[str] = Counter()
+
+    def attempt(rng):
+        note = mutate_bytes(rng.choice(receipts), rng, rng.choice(receipts))
+        if rng.random() < 0.2:  # or one that somebody else has signed
+            line = mutate_line(split(rng.choice(receipts))[0], rng, b"x")
+            note = sign(
+                line if line.endswith(b"\n") else line + b"\n", SecretKey.generate(key.name)
+            )
+        try:
+            receipt = parse_receipt(open_note(note, [key]).text)
+        except MeterprintError as error:
+            outcomes[type(error).__name__] += 1
+            return
+        plant.outbox.release(receipt, 1)
+        outcomes["genuine"] += 1
+
+    attempts(COUNT // 4, 23, attempt)
+    assert outcomes.total() == COUNT // 4
+    still = {one.identity for one in plant.outbox.pending(limit=1000)}
+    assert {one.identity for one in sent} - still <= received
+    assert still >= {one.identity for one in sent[0::2]}
+    plant.close()
+    reached("changed receipts", COUNT // 4)
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
     """Genuine facts of the registry and a line, as the journal has them, and the key of facts."""
