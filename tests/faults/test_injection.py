@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections import Counter
 
 import pytest
 
+from ingest.rotation import rotate
 from meterprint.site import open_site
+from mrv.verification.merkle import BLOCK
 from tests.conftest import missing
 from tests.faults.figures import Progress, reached
 from tests.faults.injection import (
@@ -26,6 +29,8 @@ from tests.faults.injection import (
     why_not,
 )
 from tests.faults.work import WORKS, judge
+from tests.ingest.journals import Plant as RotatedPlant
+from tests.ingest.journals import content, fill, open_journal
 
 COUNT = int(os.environ.get("METERPRINT_INJECT", "9"))
 STEPS = 8
@@ -123,3 +128,36 @@ def test_whatever_call_fails_a_new_site_opens_in_the_end_with_the_keys_it_report
         again.close()
         progress.at(done + 1)
     reached("injections into a site", len(chosen))
+
+
+def test_whatever_call_fails_of_a_rotation_every_entry_stays(tmp_path):
+    made_once, folder, log = tmp_path / "made", tmp_path / "journal", tmp_path / "log"
+    journal, ring = open_journal(made_once)
+    fill(journal, ring, 300, RotatedPlant())
+    before = content(journal)
+    cold, file = journal.cold_folder.name, f"{0:012d}-{BLOCK:012d}.cold"
+    journal.close()
+    command = ["-m", "tests.faults.injected_rotation", str(folder)]
+    watched = [folder / f"journal.db{end}" for end in ("", "-wal", "-shm")]
+    watched += [folder / cold / name for name in ("", file, f"{file}.writing")]
+    shutil.copytree(made_once, folder)
+    made = occurrences(command, watched, log)
+    assert {"openat", "write", "fsync", "rename", "pwrite64"} <= set(made)
+    chosen = points(made, COUNT and max(3, COUNT // 3))
+    progress = Progress("injections, rotation", len(chosen))
+    for done, point in enumerate(chosen):
+        shutil.rmtree(folder)
+        shutil.copytree(made_once, folder)
+        ran = run_with(point, command, watched, log)
+        text = f"{point}\n{ran.lines}\n{ran.errors[-1500:]}"
+        assert ran.status == 0 or ran.killed or ran.gave_up, text
+        journal, _ = open_journal(folder)
+        assert content(journal) == before, text
+        assert journal.verify() == [], text
+        rotate(journal, 0, whole_parts=False)
+        assert journal.hot_start == BLOCK, text
+        assert content(journal) == before, text
+        assert journal.verify() == [], text
+        journal.close()
+        progress.at(done + 1)
+    reached("injections into a rotation", len(chosen))
