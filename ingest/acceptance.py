@@ -20,7 +20,12 @@ from mrv.verification.note import (
     identity,
     open_note,
     split,
+    written,
 )
+
+ADDED = "lines that no enrolled key has signed, or not as they are written"
+"""Beside a genuine signature: a copy somebody has added to. It would be kept in place of the real
+note, as both have the identity of their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +60,20 @@ def judge(
     if len(note) > MAX_BYTES:
         return Quarantined("too_large", f"{len(note)} bytes")
     try:
-        text, _ = split(note)
+        text, lines = split(note)
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
     if not keys:
         return Quarantined("unknown_agent", agent)
     try:
-        open_note(note, keys)
+        opened = open_note(note, keys)
     except BadSignature as error:
         return Quarantined("bad_signature", str(error))
     except (UnknownSigner, MalformedNote) as error:
         return Quarantined("bad_signature", str(error))
+    if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
+        return Quarantined("bad_signature", ADDED)
     name = identity(text)
     if table:
         try:

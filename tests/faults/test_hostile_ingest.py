@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import string
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -24,7 +26,7 @@ from meterprint.plant_file import load_plant
 from meterprint.site import open_site
 from mrv.errors import MeterprintError
 from mrv.receipt import parse_receipt
-from mrv.verification.note import SecretKey, open_note, sign, split
+from mrv.verification.note import SecretKey, open_note, sign, split, written
 from tests.conftest import missing
 from tests.faults.direct import Direct
 from tests.faults.figures import Progress, reached
@@ -83,7 +85,7 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
         for item in committed:
             name = item.accepted.draft.identity
             assert name in real  # nothing but what the agent signed
-            assert split(item.message.payload)[0] == split(real[name].note)[0]
+            assert item.message.payload == real[name].note
             kept.setdefault(name, item.message.payload)
             outcomes["new" if item.new else "again"] += 1
         for _, _, note in receiver.receipts(committed):
@@ -104,8 +106,7 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
     for entry in plant.site.journal.entries():
         name = entry.identity
         if name in kept:
-            assert entry.note == kept[name]
-            assert entry.note.startswith(split(real[name].note)[0])
+            assert entry.note == kept[name] == real[name].note  # byte for byte
     for sent in pending:  # and each real one is received when it comes
         committed = receiver.take([Message("agent-1", "readings", "t", sent.note)])
         for _, _, note in receiver.receipts(committed):
@@ -115,6 +116,30 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
     quarantine.close()
     plant.close()
     reached("forgeries", rounds * GROUP)
+
+
+def test_a_genuine_note_with_something_added_to_its_signatures_is_refused(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 8)
+    table, sent = plant.outbox.pending(limit=2)
+    text, (line,) = split(sent.note)
+    (foreign,) = split(sign(text, SecretKey.generate("evil")))[1]
+    spoilt = replace(line, signature=bytes(64))
+    copies = [
+        text + b"\n" + written(lines)
+        for lines in ([foreign, line], [line, foreign], [line, line], [line, spoilt])
+    ]
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    last = letters[letters.index(chr(sent.note[-3])) + 1]  # one of the bits base64 leaves unused
+    copies.append(sent.note[:-3] + last.encode() + sent.note[-2:])
+    assert open_note(copies[-1], [plant.key.public]).text == text
+    for copy in copies:
+        assert plant.receiver.take([Message("agent-1", "readings", "t", copy)]) == []
+    assert plant.receiver.tally.quarantined == {"bad_signature": len(copies)}
+    committed = plant.receiver.take([Message("agent-1", "readings", "t", sent.note)])
+    assert [item.new for item in committed] == [True]
+    assert table.stream == ""
+    plant.close()
 
 
 def test_no_changed_receipt_frees_an_envelope(tmp_path):
