@@ -9,7 +9,6 @@ set is the same in the end.
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from ingest.back_off import BackOff
+from ingest.durable import replace_file
 from ingest.entry import Entry, EntryKind
 from ingest.journal import Journal
 from ingest.series import SeriesStore, chunks_of
@@ -102,11 +102,10 @@ class Projector:
     def step(self) -> int:
         """Project the next entries; how many. Raises what the store raises; then nothing moved."""
         start, stop = self._next()
-        if start == stop:
-            return 0
-        chunks, _ = self._chunks(start, stop)
-        self._store.append(chunks)
-        self._done(start, stop)
+        if start < stop:
+            chunks, _ = self._chunks(start, stop)
+            self._store.append(chunks)
+            self._done(start, stop)
         if not self._stopping.is_set() and not 0 < self._store.pending < self._segment:
             self.settle()
         return stop - start
@@ -138,8 +137,8 @@ class Projector:
         if self._taken == self.cursor:
             return
         self._store.flush()
+        write_cursor(self._path, self._taken)
         self.cursor = self._taken
-        write_cursor(self._path, self.cursor)
 
     @property
     def lag(self) -> int:
@@ -214,13 +213,8 @@ class Projector:
 
 
 def write_cursor(path: Path, cursor: int) -> None:
-    """Keep a view's place in the journal, synced."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        file.write(f"{cursor}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    """Keep a view's place in the journal, synced. Raises FileRefused."""
+    replace_file(path, f"{cursor}\n".encode(), mode=0o644)
 
 
 def _chunks(

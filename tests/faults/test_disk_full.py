@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 
 import apsw
 import pytest
 
 from ingest.broker import find_mosquitto
+from ingest.projector import Projector
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.session import Session
 from scripts.servers import find
 from tests.conftest import missing
+from tests.faults.direct import Direct
 from tests.faults.figures import reached
 from tests.faults.injection import why_not
 from tests.faults.processes import Role
@@ -93,6 +96,50 @@ def test_an_ingest_that_is_refused_writes_while_it_runs_loses_nothing(tmp_path):
     assert "journal_refused" in plant.log("ingest", 10**6)
     assert outcome(state).seen == expected(total)
     reached("writes refused to a running ingest", refused)
+
+
+class Kept:
+    """A store in memory that has taken in what it was given."""
+
+    pending = 0
+
+    def __init__(self):
+        self.readings = 0
+
+    def append(self, chunks):
+        self.readings += sum(len(chunk.series) for chunk in chunks)
+
+    def flush(self):
+        pass
+
+
+def test_a_projector_whose_cursor_cannot_be_written_goes_on_when_it_can(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 200)
+    plant.deliver()
+    cursor = tmp_path / "cursor.json"
+    in_the_way = tmp_path / "cursor.json.tmp"
+    in_the_way.mkdir()  # refuses root as well, as a full disk does
+    store = Kept()
+    projector = Projector(plant.site.journal, store, cursor)
+    projector.start()
+    pause = threading.Event()
+    for _ in range(1000):
+        if projector.status.refusals:
+            break
+        pause.wait(0.01)
+    assert projector.status.refusals > 0
+    assert projector.cursor == 0
+    assert not cursor.exists()
+    in_the_way.rmdir()
+    for _ in range(1000):
+        if projector.cursor == plant.site.journal.size:
+            break
+        pause.wait(0.01)
+    projector.stop()
+    assert cursor.read_text() == f"{plant.site.journal.size}\n"
+    assert store.readings == 200
+    plant.close()
 
 
 def test_a_quarantine_that_cannot_be_written_is_counted_and_holds_up_nobody(tmp_path):
