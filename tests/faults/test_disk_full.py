@@ -7,18 +7,23 @@ import threading
 from collections import Counter
 
 import apsw
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
+import ingest.subscriber as subscriber_module
 from ingest.broker import find_mosquitto
+from ingest.journal import JournalError
 from ingest.projector import Projector
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.session import Session
+from ingest.subscriber import Subscriber
 from scripts.servers import find
 from tests.conftest import missing
 from tests.faults.direct import Direct
 from tests.faults.figures import reached
 from tests.faults.injection import why_not
-from tests.faults.processes import Role
+from tests.faults.processes import AGENT, Role
 from tests.faults.test_kill import Plant, expected, outcome, prepare
 from tests.faults.test_network import TOTAL, Rig
 
@@ -163,3 +168,46 @@ def test_a_quarantine_that_cannot_be_written_is_counted_and_holds_up_nobody(tmp_
     again.close()
     db = apsw.Connection(str(tmp_path / "q.db"))
     assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_batch_event_the_disk_refuses_is_not_acknowledged_and_taken_in_the_end(
+    tmp_path, mosquitto, monkeypatch
+):
+    monkeypatch.setattr(subscriber_module, "RETRY_S", 0.05)
+    steps: list[str] = []
+    taken = threading.Event()
+    real = Session.ack
+    monkeypatch.setattr(
+        Session, "ack", lambda self, *what: (steps.append("ack"), real(self, *what))
+    )
+
+    def event(agent, payload):
+        steps.append("tried")
+        if steps.count("tried") <= 3:
+            raise JournalError("no space left")
+        steps.append(f"{agent} {payload.decode()}")
+        taken.set()
+
+    plant = Direct(tmp_path, 2000)
+    subscriber = Subscriber(
+        plant.receiver, plant.site.name, mosquitto.port, on_event=event, agents=plant.site.agents
+    )
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", mosquitto.port)
+    client.loop_start()
+    client.publish(f"meterprint/1/{plant.site.name}/{AGENT}/batch-events", b"{}", qos=1)
+    assert taken.wait(30)
+    for _ in range(1000):
+        if steps[-1] == "ack":
+            break
+        threading.Event().wait(0.01)
+    client.disconnect()
+    client.loop_stop()
+    subscriber.stop()
+    plant.close()
+    own = [step for step in steps if step != "ack"]
+    assert own == ["tried"] * 4 + [f"{AGENT} {{}}"]
+    assert steps[-1] == "ack"
+    assert "ack" not in steps[steps.index("tried") : -1]
