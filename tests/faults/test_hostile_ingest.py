@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from footprint.knowledge import Knowledge
 from ingest.broker import find_mosquitto
+from ingest.entry import EntryKind
 from ingest.facts import FactWriter, read_fact
 from ingest.journal import Journal
 from ingest.keyring import Keyring
@@ -139,6 +140,26 @@ def test_a_genuine_note_with_something_added_to_its_signatures_is_refused(tmp_pa
     committed = plant.receiver.take([Message("agent-1", "readings", "t", sent.note)])
     assert [item.new for item in committed] == [True]
     assert table.stream == ""
+    plant.close()
+
+
+def test_an_envelope_repeated_on_the_birth_topic_is_an_envelope_and_a_table_a_table(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 8)
+    table, sent = plant.outbox.pending(limit=2)
+    swapped = [
+        Message("agent-1", "birth", "t", sent.note),
+        Message("agent-1", "readings", "t", table.note),
+    ]
+    committed = plant.receiver.take(swapped)
+    assert [item.accepted.draft.kind for item in committed] == [EntryKind.ENVELOPE, EntryKind.TABLE]
+    assert [item.accepted.fault for item in committed] == ["", ""]
+    runs = plant.site.journal.runs("agent-1", sent.stream, sent.epoch)
+    assert runs == ((0, 0, sent.identity),)
+    plant.deliver()
+    found = plant.findings()
+    assert "unreadable_entry" not in found
+    assert plant.site.engine.reading_count == 8
     plant.close()
 
 
