@@ -139,4 +139,6 @@ class OpenedBundle:
             if result is None:
                 raise Broken(f"no fact starts batch {name!r} in a plant", RESULT)
             self.verdict.result = result
+            plant = self.engine().knowledge.plant_at(result.batch.start)
+            self.verdict.notes = plant.notes if plant is not None else ()
         return self.verdict.result
