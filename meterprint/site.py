@@ -54,6 +54,7 @@ class Site:
 
     def plant(self) -> PlantModel | None:
         """The plant as stated last."""
+        self.engine.settle()
         plants = self.engine.engine.knowledge.plants
         return plants[-1][1] if plants else None
 
