@@ -594,5 +594,5 @@ def test_two_rows_of_one_series_that_hold_at_once_are_an_error_too():
         factor_from_row({**FACTOR, "id": f"grid.{year}", "valid_from": "2024-01-01"})
         for year in (2024, 2025)
     ]
-    with pytest.raises(FactorError, match="grid.2024, grid.2025"):
+    with pytest.raises(FactorError, match=r"grid\.2024, grid\.2025"):
         Catalogue(rows).choose(FactorRequest(rows[0].category), 1_800_000_000 * S)
