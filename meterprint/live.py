@@ -147,6 +147,7 @@ class LiveSite:
 
     def _merge(self) -> None:
         sealed = self.site.engine.sealed
+        self.site.engine.warm()
         while not self._stopping.is_set():
             sealed.wait()
             sealed.clear()
