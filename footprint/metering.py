@@ -152,7 +152,10 @@ class Meter:
         covered = self.whole(first, last).total.corrected
         amount = mean_rate_fill(covered, (last - first) // NS_PER_MS, missing // NS_PER_MS)
         stretch = next(s for s in self.stretches if s.start <= last - 1 < s.end)
-        return Activity(((stretch, WindowSum(corrected=amount, metered=amount)),))
+        points = len(stretch.law.load)
+        # The load of a dead register is unknown: its curve's points share the estimate evenly.
+        weights = (amount // points,) * points if points else ()
+        return Activity(((stretch, WindowSum(corrected=amount, metered=amount, weights=weights)),))
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
