@@ -200,6 +200,8 @@ class LinkBlock:
         self.breaks = np.array([i for i, p in enumerate(self._prev) if p is not None], np.int64)
         self._by_end = np.lexsort((self.seq, self.t_last))
         self._ends = self.t_last[self._by_end]
+        vouched = (self._flags[self._by_end] & TRUSTED) > 0
+        self._trusted_by_end, self._trusted_ends = self._by_end[vouched], self._ends[vouched]
         prefix = np.ascontiguousarray(self._identity[:, :8]).view(np.uint64).ravel()
         self._by_name = np.argsort(prefix)
         self._names = prefix[self._by_name]
@@ -249,13 +251,21 @@ class LinkBlock:
         )
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first link that reaches `end`: by (t_last, seq, identity)."""
-        place = int(np.searchsorted(self._ends, end))
-        if place == len(self._ends):
-            return None
-        row = int(self._by_end[place])
+        """The first link that reaches `end`: a trusted one, then by (t_last, seq, identity)."""
+        for by_end, ends in (
+            (self._trusted_by_end, self._trusted_ends),
+            (self._by_end, self._ends),
+        ):
+            place = int(np.searchsorted(ends, end))
+            if place < len(ends):
+                return self._first_of_alike(by_end, place)
+        return None
+
+    def _first_of_alike(self, by_end: Any, place: int) -> ChainLink:
+        """Of the links at `place` and those of the same end and number, the one named first."""
+        row = int(by_end[place])
         alike = [self.link(row)]
-        for other in self._by_end[place + 1 :]:
+        for other in by_end[place + 1 :]:
             if (self.t_last[other], self.seq[other]) != (self.t_last[row], self.seq[row]):
                 break
             alike.append(self.link(int(other)))

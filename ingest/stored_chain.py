@@ -63,6 +63,7 @@ class StoredChain(StreamChain):
         """Drop the links in memory: they are in an attached block now."""
         self._links.clear()
         self._by_end.clear()
+        self._trusted_by_end.clear()
         self._places.clear()
         self._followed.clear()
 
@@ -112,12 +113,12 @@ class StoredChain(StreamChain):
         return [link for link in every if link.identity not in followed]
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first envelope that reaches `end`, None where none does."""
+        """The first envelope that reaches `end`, a trusted one before all others."""
         found = [super().closing(end)]
         found += [p.block.closing(end) for p in self.sealed if p.extent.t_max >= end]
         return min(
             (link for link in found if link is not None),
-            key=lambda link: (link.t_last, link.seq, link.identity),
+            key=lambda link: (not link.trusted, link.t_last, link.seq, link.identity),
             default=None,
         )
 
