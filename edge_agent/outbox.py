@@ -1,14 +1,13 @@
 """The outbox: signed envelopes on disk until a receipt frees them (design §3, "Hand-over").
 
 SQLite, WAL, synchronous=FULL. Bytes are committed here before they are first published and sent
-again as they were until a signed receipt of the site names them. PUBACK frees nothing. On disk a
-note is deflated (RFC 1950): its lines repeat themselves, and a long outage has to fit.
+again as they were until a signed receipt of the site names them. PUBACK frees nothing. They are
+kept packed (`packing`).
 """
 
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import apsw
 
+from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt
@@ -42,28 +42,6 @@ TABLE_STREAM = ""
 PRUNE_AT_ONCE = 500
 """Messages deleted in one transaction, so that nothing waits long for the file."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-
-
-_DEFLATED = 0x78
-"""First byte of a zlib stream; a note begins with the brace of its JSON."""
-
-
-def packed(note: bytes) -> bytes:
-    """A note as it lies on disk."""
-    return zlib.compress(note, 6) if note[:1] == b"{" else note
-
-
-def unpacked(stored: bytes) -> bytes:
-    """The note again, byte for byte; one from before notes were deflated is as it is.
-
-    So are bytes that a failing disk has changed: the site's quarantine will say so.
-    """
-    if stored[:1] != bytes([_DEFLATED]):
-        return stored
-    try:
-        return zlib.decompress(stored)
-    except zlib.error:
-        return stored
 
 
 class OutboxError(MeterprintError):
@@ -151,8 +129,8 @@ class Outbox:
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
         return [
-            Outgoing(stream, epoch, seq, name, unpacked(note), cut, row)
-            for stream, epoch, seq, name, note, cut, row in self._rows(_SELECT + rest, values)
+            Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, row)
+            for stream, epoch, seq, identity, kept, cut, row in self._rows(_SELECT + rest, values)
         ]
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:

@@ -5,6 +5,7 @@ Bytes are verified before anything is parsed. Validly signed is always journalle
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ class Accepted:
     """Its entry."""
     fault: str = ""
     """Why its header links nothing, "" = it can be read."""
+    sent_as: str = ""
+    """Identity its sender knows it by, where the journal keeps it under another one."""
+
+    @property
+    def receipted(self) -> str:
+        """Identity to name in a receipt."""
+        return self.sent_as or self.draft.identity
 
 
 def judge(
@@ -73,12 +81,26 @@ def judge(
             parsed = parse_table(text)
         except MeterprintError as error:
             return Accepted(Draft(EntryKind.TABLE, note, name), str(error))
-        fault = "" if (parsed.site, parsed.agent) == (site, agent) else "another site or agent"
+        if parsed.agent != agent:
+            return _in_another_name(EntryKind.TABLE, note, name)
+        fault = "" if parsed.site == site else "another site"
         return Accepted(Draft(EntryKind.TABLE, note, name), fault)
     try:
         envelope = parse(text)
     except MeterprintError as error:
         return Accepted(Draft(EntryKind.ENVELOPE, note, name), str(error))
-    if (envelope.site, envelope.agent) != (site, agent):
-        return Accepted(Draft(EntryKind.ENVELOPE, note, name), "another site or agent")
+    if envelope.agent != agent:
+        return _in_another_name(EntryKind.ENVELOPE, note, name)
+    if envelope.site != site:
+        return Accepted(Draft(EntryKind.ENVELOPE, note, name), "another site")
     return Accepted(Draft(EntryKind.ENVELOPE, note, name, envelope=envelope))
+
+
+def _in_another_name(kind: EntryKind, note: bytes, name: str) -> Accepted:
+    """What an agent signed in the name of another: kept beside the real one, never instead of it.
+
+    The identity leaves the signature out, so the real one has the same; this one goes under the
+    hash of the whole note.
+    """
+    own = hashlib.sha256(note).hexdigest()
+    return Accepted(Draft(kind, note, own), "another agent", sent_as=name)

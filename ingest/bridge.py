@@ -77,7 +77,7 @@ class Bridge:
         key: SecretKey,
         broker: BrokerAddress,
         clock: Callable[[], Clock],
-        on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None] | None = None,
+        on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None] | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.mapping = mapping
@@ -264,12 +264,12 @@ class Bridge:
         if not self._persist(lambda: placed.extend(self._journal.append(drafts))):
             return False
         fresh = [
-            (index, draft.envelope)
+            (index, draft.identity, draft.envelope)
             for (index, new), draft in zip(placed, drafts, strict=True)
             if new and draft.envelope is not None
         ]
         self.tally.envelopes += len(fresh)
-        self.tally.readings += sum(envelope.readings for _, envelope in fresh)
+        self.tally.readings += sum(envelope.readings for _, _, envelope in fresh)
         if self._on_journalled is not None:
             self._on_journalled(fresh)
         return True

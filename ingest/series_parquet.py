@@ -127,16 +127,18 @@ def synced(path: Path, data: bytes) -> None:
 class ParquetStore:
     """Segments in a directory. One process writes; others see what the manifest says.
 
+    Without `write` it does not even try to be the one that writes.
+
     `taken` is the number of journal entries whose readings are in segments. All methods may be
     called from any thread.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, write: bool = True) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._merging = threading.Lock()
-        self._writer = _claim(directory / LOCK)
+        self._writer = _claim(directory / LOCK) if write else None
         self._tail = Tail()
         self._frozen: list[Tail] = []
         self._entries: list[SegmentEntry] = []

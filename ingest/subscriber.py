@@ -71,6 +71,7 @@ class Subscriber:
     `agents` names the enrolled agents; it is asked again from time to time, and a new one gets its
     session. Of others only birth, state and batch events are listened to. Without `agents` one
     session listens to everybody, and agents are served in turn only after they were read.
+    `refused` counts commits the disk did not take.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Subscriber:
         self._agents = agents
         self._lanes: Lanes[Delivered] = Lanes()
         self._stopping = threading.Event()
+        self.refused = 0
         self._by_agent: dict[str, Session] = {}
         self._own: list[Session] = []
         self._door = self._session("")
@@ -203,6 +205,7 @@ class Subscriber:
             try:
                 return take()
             except JournalError as error:
+                self.refused += 1
                 log.exception("journal_refused", error=str(error), hint=error.hint)
                 if self._stopping.wait(RETRY_S):
                     return None

@@ -73,7 +73,7 @@ def open_bridge(
     site: Site,
     placed: PlacedMapping,
     own: Broker,
-    on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None],
+    on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None],
 ) -> Bridge:
     """A bridge of the site, its key made and enrolled; not started. Raises InputError."""
     mapping, plant = placed.mapping, site.plant()

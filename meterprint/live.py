@@ -87,16 +87,18 @@ class LiveSite:
     def _committed(self, items: Sequence[Committed]) -> None:
         for item in items:
             if item.new and item.accepted.draft.envelope is not None:
-                self.site.engine.offer(item.index, item.accepted.draft.envelope)
+                self.site.engine.offer(
+                    item.index, item.accepted.draft.identity, item.accepted.draft.envelope
+                )
                 for view in self.views.values():
                     view.projector.offer(item.index, item.accepted.draft.envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
 
-    def _journalled(self, placed: Sequence[tuple[int, Envelope]]) -> None:
-        for index, envelope in placed:
-            self.site.engine.offer(index, envelope)
+    def _journalled(self, placed: Sequence[tuple[int, str, Envelope]]) -> None:
+        for index, identity, envelope in placed:
+            self.site.engine.offer(index, identity, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()

@@ -141,7 +141,9 @@ def _drive(
 def _offer(site: Site, items: Sequence[Committed]) -> None:
     for item in items:
         if item.new and item.accepted.draft.envelope is not None:
-            site.engine.offer(item.index, item.accepted.draft.envelope)
+            site.engine.offer(
+                item.index, item.accepted.draft.identity, item.accepted.draft.envelope
+            )
 
 
 def _already(site: Site, content: Replay) -> bool:

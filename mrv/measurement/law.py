@@ -135,19 +135,6 @@ def share_out(
         return  # it ends where the first window begins: nothing of it is inside
     first = max(place, 0)
     length = end_ms - start_ms
-    if place >= 0 and end_ms <= cuts[place + 1]:  # as most steps do, it lies in one window
-        amounts[place] += amount
-        metereds[place] += metered
-        if is_gap:
-            gaps[place] += amount
-            counts[place * STATES + GAP] += 1
-        if points > 1:
-            upper = metered // MILLION * weight + metered % MILLION * weight // MILLION
-            weights[place * points + below + 1] += upper
-            weights[place * points + below] += metered - upper
-        elif points == 1:
-            weights[place] += metered
-        return
     done_amount = 0
     done_metered = 0
     if first < windows and cuts[first] > start_ms and length > 0:
@@ -275,23 +262,38 @@ def counter_law(
             counts[place * STATES + STEP] += 1
             counts[place * STATES + OUT_OF_RANGE] += out
         is_gap = 1 if gap_ms > 0 and end_ms - start_ms > gap_ms else 0
-        share_out(
-            increment * (MILLION + correction),
-            increment * MILLION,
-            start_ms,
-            end_ms,
-            start_place,
-            cuts,
-            below,
-            weight,
-            points,
-            is_gap,
-            amounts,
-            metereds,
-            gaps,
-            weights,
-            counts,
-        )
+        amount = increment * (MILLION + correction)
+        metered = increment * MILLION
+        if 0 <= start_place < windows and end_ms <= cuts[start_place + 1]:  # as most steps do
+            amounts[start_place] += amount
+            metereds[start_place] += metered
+            if is_gap:
+                gaps[start_place] += amount
+                counts[start_place * STATES + GAP] += 1
+            if points > 1:
+                upper = increment * weight
+                weights[start_place * points + below + 1] += upper
+                weights[start_place * points + below] += metered - upper
+            elif points == 1:
+                weights[start_place] += metered
+        else:
+            share_out(
+                amount,
+                metered,
+                start_ms,
+                end_ms,
+                start_place,
+                cuts,
+                below,
+                weight,
+                points,
+                is_gap,
+                amounts,
+                metereds,
+                gaps,
+                weights,
+                counts,
+            )
         last = following
         start_ms = end_ms
         start_place = place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import apsw
 import pytest
 from hypothesis import given
@@ -15,7 +17,8 @@ DAY = 86_400 * 10**9
 
 
 def message(seq, stream="s", size=100):
-    return Outgoing(stream, E, seq, f"{stream}{seq:063d}", b"n" * size, seq)
+    note = random.Random(seq).randbytes(size).hex().encode()
+    return Outgoing(stream, E, seq, f"{stream}{seq:063d}", note, seq)
 
 
 def receipt(*ranges, also=(), stream="s"):
