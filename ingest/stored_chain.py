@@ -63,6 +63,7 @@ class StoredChain(StreamChain):
         """Drop the links in memory: they are in an attached block now."""
         self._links.clear()
         self._by_end.clear()
+        self._trusted_by_end.clear()
         self._places.clear()
         self._followed.clear()
 
@@ -112,16 +113,15 @@ class StoredChain(StreamChain):
         return [link for link in every if link.identity not in followed]
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first envelope that reaches `end`, None where none does."""
+        """The first envelope that reaches `end`, a trusted one before all others."""
         hot = super().closing(end)
         near = [part.block for part in self.sealed if part.extent.t_max >= end]
         found = [(place, block) for block in near if (place := block.closing(end)) is not None]
         if not found:
             return hot
-        place, block = min(found, key=lambda pair: pair[0][:3])
-        if hot is not None and (hot.t_last, hot.seq, hot.identity) < place[:3]:
-            return hot
-        return block.link(place[3])
+        place, block = min(found, key=lambda pair: pair[0][:4])
+        known = (not hot.trusted, hot.t_last, hot.seq, hot.identity) if hot is not None else None
+        return hot if known is not None and known < place[:4] else block.link(place[4])
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""

@@ -104,6 +104,7 @@ class StreamChain:
     def __init__(self) -> None:
         self._links: dict[str, ChainLink] = {}
         self._by_end: list[tuple[int, int, str]] = []
+        self._trusted_by_end: list[tuple[int, int, str]] = []
         self._places: dict[tuple[str, int], str] = {}
         self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
@@ -122,6 +123,8 @@ class StreamChain:
             self.late_since = min(self.late_since, link.t_first) if self.late else link.t_first
             self.late += 1
         insort(self._by_end, (link.t_last, link.seq, link.identity))
+        if link.trusted:
+            insort(self._trusted_by_end, (link.t_last, link.seq, link.identity))
         self._followed.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
         if twin != link.identity:
@@ -152,9 +155,16 @@ class StreamChain:
         yield None
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first envelope that reaches `end`, None where none does."""
-        place = bisect_left(self._by_end, (end, -1, ""))
-        return self._links[self._by_end[place][2]] if place < len(self._by_end) else None
+        """The first envelope that reaches `end`, None where none does.
+
+        One whose clock was trusted goes before all others: a clock that nobody vouched for a
+        while holds nothing up once somebody does again.
+        """
+        for ends in (self._trusted_by_end, self._by_end):
+            place = bisect_left(ends, (end, -1, ""))
+            if place < len(ends):
+                return self._links[ends[place][2]]
+        return None
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`.

@@ -17,6 +17,7 @@ from mrv.series import SeriesKey
 
 S = 10**9
 GOOD = Clock(ClockState.SYNCHRONISED, 5, "ntp")
+DOUBTED = Clock(ClockState.INFORMATIVE, 1000, "system")
 
 
 def identity(epoch: int, seq: int, twin: int = 0) -> str:
@@ -57,8 +58,8 @@ def stream(choice: random.Random, count: int) -> list[tuple[str, Envelope]]:
                         prev,
                         at + sum(steps),
                         epoch * 1000 * S + seq * 10 * S,
-                        f"boot{epoch}",
-                        GOOD,
+                        f"boot{epoch // 2}",
+                        DOUBTED if choice.random() < 0.3 else GOOD,
                         f"cfg{epoch}",
                         tuple(columns),
                         head if seq == 0 else None,
@@ -114,6 +115,7 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
     assert chain.heads() == plain.heads()
     assert chain.forks() == plain.forks()
     assert chain.clock_steps() == plain.clock_steps()
+    assert chain.new_starts() == plain.new_starts()
     assert sorted(chain.equivocations) == sorted(plain.equivocations)
     assert chain.last_time() == plain.last_time()
     assert (chain.late, chain.late_since) == (plain.late, plain.late_since)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mrv.reporting.completeness import (
     CLOCK_STEP_NS,
     ChainLink,
+    Closure,
     StreamChain,
     clock_steps,
     new_starts,
@@ -193,3 +194,15 @@ def test_a_stream_that_begins_anew_is_told_whatever_came_first():
         chain.add(one)
     assert chain.new_starts() == new_starts(links) == [links[1]]
     assert new_starts(links[:1]) == []
+
+
+def test_a_clock_nobody_vouched_for_holds_nothing_up_once_somebody_does_again():
+    chain = StreamChain()
+    links = [link(0, 0, trusted=True), link(1, 10 * S), link(2, 20 * S)]
+    for before, one in zip([None, *links], links, strict=False):
+        chain.add(replace(one, prev=before.identity if before else ""))
+    end = TRUE + 10 * S
+    assert chain.walk(TRUE - S, end)[0] is Closure.CLOCK
+    chain.add(replace(link(3, 30 * S, trusted=True), prev=links[2].identity))
+    assert chain.closing(end).seq == 3
+    assert chain.walk(TRUE - S, end)[0] is Closure.CLOSED
