@@ -7,7 +7,7 @@ in one read, and a walk along an unbroken run is one search.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +142,18 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
         "tags": [tags[place] for place in sorted(tags)],
         **{
-            name: [list(row) for row in sorted({tuple(row) for m in metas for row in m[name]})]
-            for name in ("sources", "gaps", "lengths", "equivocations", "tables", "unreadable")
+            name: [
+                list(row) for row in sorted({tuple(row) for m in metas for row in m.get(name, ())})
+            ]
+            for name in (
+                "sources",
+                "gaps",
+                "lengths",
+                "equivocations",
+                "tables",
+                "unreadable",
+                "clocks",
+            )
         },
     }
 
@@ -312,6 +322,10 @@ class LinkBlock:
             if bounds is not None and bounds[0] <= self.seq[row] <= bounds[1]:
                 found.append(self.link(row))
         return found
+
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """Links of some boots."""
+        return [self.link(int(i)) for i in np.flatnonzero(np.isin(self._boot, list(boots)))]
 
     def at(self, epoch: str, seq: int) -> list[ChainLink]:
         """Links of a place; two where the agent equivocated."""

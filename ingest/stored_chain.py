@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ingest.link_block import Extent, LinkBlock
@@ -150,8 +150,19 @@ class StoredChain(StreamChain):
             if not name:
                 return ended, oldest
 
-    def between(self, start: int, end: int) -> list[ChainLink]:
-        """Links with readings in [start, end] and all that lie between them in the chain."""
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """The envelopes of some boots. Reads every block."""
+        found = super().of_boots(boots)
+        for part in self.sealed if boots else ():
+            found += part.block.of_boots(boots)
+        return found
+
+    def between(self, start: int, end: int, also: Iterable[ChainLink] = ()) -> list[ChainLink]:
+        """Links with readings in [start, end], those in `also`, and all in the chain between them.
+
+        Both ends are ns UTC.
+        """
+        also = list(also)
         near = [p for p in self.sealed if p.extent.t_max >= start and p.extent.t_min <= end]
         ranges: dict[str, tuple[int, int]] = {}
         spans = [part.block.wanted(start, end) for part in near]
@@ -160,6 +171,7 @@ class StoredChain(StreamChain):
             for link in self._links.values()
             if link.t_last >= start and link.t_first <= end
         ]
+        spans += [{link.epoch: (link.seq, link.seq)} for link in also]
         for span in spans:
             for epoch, (low, high) in span.items():
                 known = ranges.get(epoch, (low, high))
@@ -174,7 +186,7 @@ class StoredChain(StreamChain):
             bounds = ranges.get(link.epoch)
             if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
                 part_of.add(link)
-        return part_of.between(start, end)
+        return part_of.between(start, end, also)
 
     def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:
         """Widen ranges of numbers so that those of epochs that follow each other meet."""

@@ -8,7 +8,7 @@ end, stamped by a trusted clock. Nothing here waits for time to pass.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -139,6 +139,10 @@ class StreamChain:
         """All envelopes, by epoch and number, twins by identity."""
         return sorted(self._links.values(), key=_place)
 
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """The envelopes of some boots."""
+        return [link for link in self._links.values() if link.boot in boots]
+
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
         heads = [link for link in self._links.values() if link.identity not in self._followed]
@@ -183,11 +187,15 @@ class StreamChain:
                 return Closure.CLOSED if closing.trusted else Closure.CLOCK, oldest
         return Closure.LATE_START if closing.trusted else Closure.CLOCK, oldest
 
-    def between(self, start: int, end: int) -> list[ChainLink]:
-        """Links with readings in [start, end] and all that lie between them in the chain."""
+    def between(self, start: int, end: int, also: Iterable[ChainLink] = ()) -> list[ChainLink]:
+        """Links with readings in [start, end], those in `also`, and all in the chain between them.
+
+        Both ends are ns UTC.
+        """
         left = {
             link.identity for link in self.links() if link.t_last >= start and link.t_first <= end
         }
+        left |= {link.identity for link in also}
         kept: list[ChainLink] = []
         for head in sorted(self.heads(), key=lambda link: (-link.t_last, link.epoch, link.seq)):
             walked: list[ChainLink] = []

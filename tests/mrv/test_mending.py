@@ -162,9 +162,9 @@ def test_a_shuffled_day_of_a_real_size_is_quick_and_the_same():
 def test_each_setting_of_a_wrong_clock_is_told_once_with_signed_and_true_times():
     links = [link(n, n * S, HOUR if n < 40 else -HOUR) for n in range(60)]
     links.append(link(60, 60 * S, trusted=True))
-    first, second = clock_findings("a/s", links)
+    first, second = clock_findings("a/s", mendings(links))
     told = dict(first.numbers)
-    assert (first.rule, first.subject, told["envelopes"]) == ("clock_was_wrong", "a/s", "40")
+    assert (first.rule, first.subject, told["envelopes"]) == ("clock_mended", "a/s", "40")
     assert told["offset_ns"] == str(-HOUR)
     assert told["signed_from"] == str(TRUE + HOUR - S)
     assert told["true_from"] == str(TRUE - S) == str(first.at)
