@@ -6,6 +6,7 @@ first, when the connection comes back and while receipts make no progress.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ WINDOW = 200
 """Messages in flight at the most."""
 RESEND_S = 1.0
 """Without a new receipt for this long, what is pending goes out again."""
+STATE_S = 5.0
+"""Time between two words on the state of the outbox."""
 
 log = structlog.get_logger("edge")
 
@@ -43,6 +46,7 @@ class Publisher:
         username: str = "",
         password: str = "",
         on_release: Callable[[int], None] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._outbox = outbox
         self._prefix = f"meterprint/1/{site}/{agent}"
@@ -52,6 +56,7 @@ class Publisher:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._progress = time.monotonic()
+        self._told = 0.0
         self._cursor = 0
         self._lock = threading.Lock()
         self.refused_receipts = 0
@@ -62,6 +67,8 @@ class Publisher:
         )
         if username:
             self._client.username_pw_set(username, password)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.max_inflight_messages_set(WINDOW)
         self._client.reconnect_delay_set(1, 10)
         self._client.will_set(f"{self._prefix}/state", dumps({"online": False}), 1, retain=True)
@@ -87,14 +94,23 @@ class Publisher:
     def publish_state(self, *, online: bool) -> None:
         """Publish the retained state: whether it is online, and how deep the outbox is if it says.
 
-        Never raises for a disk: the network thread would end with it.
+        `oldest` is when the oldest envelope without a receipt was cut, ns UTC. Never raises for a
+        disk: the network thread would end with it.
         """
+        self._told = time.monotonic()
         state: dict[str, object] = {"online": online, "t": str(time.time_ns())}
         try:
             state["depth"] = self._outbox.depth()
+            for oldest in self._outbox.pending(limit=1):
+                state["oldest"] = str(oldest.cut)
         except OutboxError as error:
             state["fault"] = str(error)
         self._client.publish(f"{self._prefix}/state", dumps(state), qos=1, retain=True)
+
+    def _tell(self) -> None:
+        """Say again how deep the outbox is, where that is due."""
+        if time.monotonic() - self._told > STATE_S:
+            self.publish_state(online=True)
 
     def publish_events(self, body: bytes) -> None:
         """Publish a batch event as JSON."""
@@ -119,6 +135,7 @@ class Publisher:
             self._wake.clear()
             if not self.connected.is_set():
                 continue
+            self._tell()
             if time.monotonic() - self._progress > RESEND_S:
                 with self._lock:
                     self._cursor = 0
@@ -138,6 +155,7 @@ class Publisher:
                     self.drained.set()
                 return
             self._send(messages)
+            self._tell()
             with self._lock:
                 if self._cursor == cursor:
                     self._cursor = messages[-1].id
@@ -183,9 +201,9 @@ class Publisher:
     def stop(self) -> None:
         """Disconnect; the outbox keeps what has no receipt."""
         self._stopping.set()
+        self._wake.set()
+        self._lane.join(timeout=10)  # before the last word, which nothing may follow
         if self.connected.is_set():
             self.publish_state(online=False)
         self._client.disconnect()
         self._client.loop_stop()
-        self._wake.set()
-        self._lane.join(timeout=10)

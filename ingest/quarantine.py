@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
+
+from ingest.journal import JournalError
 
 MAX_ROWS = 10_000
 """Most messages kept; older ones make room, all are counted."""
@@ -36,8 +40,11 @@ class Quarantine:
     def add(
         self, at: int, agent: str, topic: str, reason: str, detail: str, message: bytes
     ) -> None:
-        """Keep a message refused at `at` (ns UTC); the oldest one goes when it is full."""
-        with self._lock, self._db:
+        """Keep a message refused at `at` (ns UTC); the oldest one goes when it is full.
+
+        Raises JournalError where the disk refuses.
+        """
+        with self._asked(), self._db:
             self._db.execute(
                 "INSERT INTO message(at,agent,topic,reason,detail,size,bytes) "
                 "VALUES(?,?,?,?,?,?,?)",
@@ -49,6 +56,16 @@ class Quarantine:
             self._db.execute(
                 "DELETE FROM message WHERE id<=(SELECT max(id) FROM message)-?", (self._max_rows,)
             )
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except apsw.Error as error:
+            raise JournalError(
+                f"the quarantine refused a message: {error}", hint="free disk space"
+            ) from error
 
     def counts(self) -> dict[str, int]:
         """How many were refused for each reason, dropped ones with them."""

@@ -7,7 +7,9 @@ through TCP; a worker takes whatever has arrived, at most `GROUP` messages, and 
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.journal import JournalError
 from ingest.receiver import Committed, Message, Receiver
@@ -31,6 +34,8 @@ SHARE_FSYNC_S = 0.02
 """How long a lone message may wait for company (design §3)."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
+RECEIPT_S = 2.0
+"""How long a stop waits until the last receipt is on its way, s."""
 
 log = structlog.get_logger("ingest")
 
@@ -39,7 +44,10 @@ Delivered = tuple[Message, int, int]
 
 
 class Subscriber:
-    """Feeds a Receiver from a broker and answers with receipts."""
+    """Feeds a Receiver from a broker and answers with receipts.
+
+    Raises MeterprintError where no broker answers, unless it is told to wait for one.
+    """
 
     def __init__(
         self,
@@ -53,6 +61,8 @@ class Subscriber:
         on_event: Callable[[str, bytes], None] | None = None,
         on_state: Callable[[str, bytes], None] | None = None,
         patience: float = PATIENCE_S,
+        tls: ssl.SSLContext | None = None,
+        wait_for_broker: bool = False,
     ) -> None:
         self._receiver = receiver
         self._site = site
@@ -62,6 +72,8 @@ class Subscriber:
         self._queue: queue.Queue[Delivered | None] = queue.Queue(QUEUE_MESSAGES)
         self._stopping = threading.Event()
         self.connected = threading.Event()
+        self.refusal = ""
+        self._receipt: mqtt.MQTTMessageInfo | None = None
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"{site}-ingest",
@@ -70,6 +82,8 @@ class Subscriber:
         )
         if username:
             self._client.username_pw_set(username, password)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.reconnect_delay_set(1, 30)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
@@ -77,7 +91,10 @@ class Subscriber:
         self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
         self._worker.start()
         try:
-            self._client.connect(host, port, keepalive=30)
+            if wait_for_broker:
+                self._client.connect_async(host, port, keepalive=30)
+            else:
+                self._client.connect(host, port, keepalive=30)
         except OSError as error:
             self._stopping.set()
             self._queue.put(None)
@@ -88,7 +105,12 @@ class Subscriber:
         self._wants = Wants(receiver.runs, patience)
         self._client.loop_start()
 
-    def _connected(self, client: mqtt.Client, *_: Any) -> None:
+    def _connected(
+        self, client: mqtt.Client, _: object, __: object, reason: ReasonCode, ___: object
+    ) -> None:
+        if reason.is_failure:
+            log.warning("broker_refused", reason=str(reason))
+            return
         prefix = f"meterprint/1/{self._site}/+"
         names = ("readings/+", "birth", "state", "batch-events")
         client.subscribe([(f"{prefix}/{name}", 1) for name in names])
@@ -143,7 +165,7 @@ class Subscriber:
                 self._on_committed(committed)
             for agent, stream, note in self._receiver.receipts(committed):
                 topic = f"meterprint/1/{self._site}/{agent}/receipt/{stream or '-'}"
-                self._client.publish(topic, note, qos=1)
+                self._receipt = self._client.publish(topic, note, qos=1)
             for _, mid, qos in group:
                 self._client.ack(mid, qos)
             self._ask(committed)
@@ -162,11 +184,15 @@ class Subscriber:
     def _commit(self, messages: Sequence[Message]) -> list[Committed] | None:
         while True:
             try:
-                return self._receiver.take(messages)
+                taken = self._receiver.take(messages)
             except JournalError as error:
+                self.refusal = str(error)
                 log.exception("journal_refused", error=str(error), hint=error.hint)
                 if self._stopping.wait(RETRY_S):
                     return None
+                continue
+            self.refusal = ""
+            return taken
 
     @property
     def holes(self) -> int:
@@ -174,9 +200,17 @@ class Subscriber:
         return self._wants.open
 
     def stop(self) -> None:
-        """Disconnect; what is not acknowledged comes again at the next start."""
+        """Commit and receipt what was taken, then disconnect; the rest comes again next time."""
         self._stopping.set()
+        while self._worker.is_alive():
+            try:
+                self._queue.put(None, timeout=0.5)
+                break
+            except queue.Full:
+                continue
+        self._worker.join(timeout=30)
+        if self._receipt is not None and self.connected.is_set():
+            with contextlib.suppress(RuntimeError):  # the connection went meanwhile
+                self._receipt.wait_for_publish(RECEIPT_S)
         self._client.disconnect()
         self._client.loop_stop()
-        self._queue.put(None)
-        self._worker.join(timeout=30)

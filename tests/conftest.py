@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import pytest
 
-from ingest.broker import Mosquitto, find_mosquitto, free_port
+from ingest.broker import Mosquitto, find_mosquitto
+from ingest.broker_port import free_port
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
