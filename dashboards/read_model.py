@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.agent_health import AgentState, Health, health
 from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
-from dashboards.running import Running
+from dashboards.running import Running, Trouble
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
 from footprint.plant import Instrument, LocalText, PlantModel, Product
@@ -73,6 +74,11 @@ class InstrumentRow:
     last_value: str
     """Its last reading with unit."""
 
+    @property
+    def age_s(self) -> int | None:
+        """Age of its last reading, s."""
+        return None if self.last_at is None else max((time.time_ns() - self.last_at) // 10**9, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
@@ -80,16 +86,35 @@ class AgentRow:
 
     name: str
     """Agent."""
-    online: bool | None
-    """None = it never said."""
-    depth: int | None
-    """Envelopes without receipt when it said so last."""
+    health: Health
+    """How it is now."""
+    state: AgentState | None
+    """What it said of itself last; None = it never said anything."""
     envelopes: int
     """Envelopes in the journal."""
     last_at: int | None
     """Time of its newest reading, ns UTC."""
+    seen_at: int | None
+    """When its last readings came, ns UTC; after a restart of the site, the time they bear."""
     quarantined: int
     """Messages in its name that were refused."""
+
+    @property
+    def depth(self) -> int | None:
+        """Envelopes without a receipt; None while nobody can know."""
+        return self.state.depth if self.state is not None and self.state.online else None
+
+    @property
+    def behind_s(self) -> int | None:
+        """Age of the oldest envelope without a receipt, s; None = no backlog is known."""
+        if not self.depth or self.state is None or self.state.oldest is None:
+            return None
+        return max((time.time_ns() - self.state.oldest) // 10**9, 0)
+
+    @property
+    def silent_s(self) -> int | None:
+        """How long ago its last readings came, s."""
+        return None if self.seen_at is None else max((time.time_ns() - self.seen_at) // 10**9, 0)
 
 
 class ReadModel:
@@ -206,19 +231,29 @@ class ReadModel:
             envelopes[agent] = envelopes.get(agent, 0) + len(links)
             last[agent] = max(last.get(agent, 0), *(link.t_last for link in links), 0)
         quarantined = self._running.quarantined()
-        states = self._running.agent_states
+        states, arrivals = self._running.agent_states, self._running.arrivals
         names = sorted({*envelopes, *states, *quarantined})
-        return [
-            AgentRow(
-                name,
-                states.get(name, {}).get("online"),
-                states.get(name, {}).get("depth"),
-                envelopes.get(name, 0),
-                last.get(name) or None,
-                quarantined.get(name, 0),
+        now = time.time_ns()
+        rows = []
+        for name in names:
+            last_at, state = last.get(name) or None, states.get(name)
+            seen_at = arrivals.get(name, last_at)
+            rows.append(
+                AgentRow(
+                    name,
+                    health(state, seen_at, now),
+                    state,
+                    envelopes.get(name, 0),
+                    last_at,
+                    seen_at,
+                    quarantined.get(name, 0),
+                )
             )
-            for name in names
-        ]
+        return rows
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, [] = nothing."""
+        return self._running.troubles()
 
     def certificates(self) -> list[tuple[Certificate, str]]:
         """Every certificate of the plant's instruments with its state now."""

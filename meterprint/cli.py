@@ -7,6 +7,7 @@ import sys
 import typer
 
 from meterprint import (
+    commands_access,
     commands_agent,
     commands_batch,
     commands_device,
@@ -15,6 +16,7 @@ from meterprint import (
     commands_plant,
     commands_registry,
     commands_run,
+    commands_serve,
 )
 from meterprint.output import say_error
 
@@ -26,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands_run.register(app)
+commands_serve.register(app)
 commands_plant.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
@@ -33,6 +36,7 @@ commands_evidence.register(app)
 commands_device.register(app)
 commands_agent.register(app)
 commands_operation.register(app)
+commands_access.register(app)
 
 
 @app.command()

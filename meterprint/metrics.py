@@ -38,8 +38,8 @@ def metrics_text(live: LiveSite) -> str:
         registry=registry,
     )
     for agent, state in live.agent_states.items():
-        if isinstance(state.get("depth"), int):
-            depth.labels(agent).set(state["depth"])
+        if state.depth is not None:
+            depth.labels(agent).set(state.depth)
     gauge("engine_lag", "Journal entries the engine has not taken in", live.site.engine.lag)
     gauge("chains_with_holes", "Streams whose agent is asked for envelopes", live.subscriber.holes)
     gauge("batches", "Batches known", len(live.site.engine.results))

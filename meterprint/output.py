@@ -19,6 +19,13 @@ StateOption = Annotated[
 """Where a site keeps everything."""
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable / 机器可读")]
 """Print JSON."""
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="meterprint.toml; that of the state directory if left out / 配置文件"
+    ),
+]
+"""How a process runs."""
 DEFAULT_STATE = Path("state")
 """State directory where none is named."""
 

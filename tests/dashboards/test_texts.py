@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.access import Role
+from dashboards.agent_health import Health
+from dashboards.format import age
+from dashboards.pages import ILL
 from dashboards.texts import CODES, HELP, PAGES, TEXTS, code, explanations
 from dashboards.texts_codes import FAMILIES
 from footprint.batch import BatchState, Part
@@ -73,6 +77,12 @@ def test_every_code_the_engine_writes_has_its_words():
     needed |= {f"reason_{name}" for name in ("by_id", "valid", "carried_forward")}
     needed |= {f"comp_{name}" for name in ("factor", "mpe", "cal", "res", "gap")}
     needed |= {"lack_not_metered", "lack_no_channel"}
+    needed |= {f"health_{state}" for state in Health}
+    needed |= {f"health_do_{state}" for state in ILL}
+    needed |= {f"role_{role}" for role in Role}
+    live = (REPO / "meterprint" / "live.py").read_text()
+    needed |= {f"trouble_{code}" for code in re.findall(r'Trouble\("([a-z_]+)"', live)}
+    needed |= {f"span_{unit}" for _, unit in (age(s) for s in (1, 200, 9000, 10**6))}
     assert needed - set(CODES) == set()
     kinds = {key for key in CODES if key.startswith("kind_")}
     assert set(CODES) - needed - kinds == set()
