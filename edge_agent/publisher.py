@@ -10,11 +10,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import paho.mqtt.client as mqtt
 import structlog
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.outbox import TABLE_STREAM, Outbox, OutboxError, Outgoing
 from mrv.errors import MeterprintError
@@ -74,13 +74,19 @@ class Publisher:
         self._client.will_set(f"{self._prefix}/state", dumps({"online": False}), 1, retain=True)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
+        self._client.on_connect_fail = self._unreachable
         self._client.on_message = self._arrived
         self._client.connect_async(host, port, keepalive=30)
         self._client.loop_start()
         self._lane = threading.Thread(target=self._work, name=f"publish-{agent}", daemon=True)
         self._lane.start()
 
-    def _connected(self, client: mqtt.Client, *_: Any) -> None:
+    def _connected(
+        self, client: mqtt.Client, _: object, __: object, reason: ReasonCode, ___: object
+    ) -> None:
+        if reason.is_failure:
+            log.warning("broker_refused", reason=str(reason), hint="is the agent let in there?")
+            return
         client.subscribe([(f"{self._prefix}/receipt/+", 1), (f"{self._prefix}/want/+", 1)])
         self.publish_state(online=True)
         with self._lock:
@@ -88,8 +94,20 @@ class Publisher:
         self.connected.set()
         self._wake.set()
 
-    def _disconnected(self, *_: Any) -> None:
+    def _disconnected(
+        self, _: mqtt.Client, __: object, ___: object, reason: ReasonCode, ____: object
+    ) -> None:
         self.connected.clear()
+        if not self._stopping.is_set():
+            log.warning("broker_gone", reason=str(reason), hint="readings are kept meanwhile")
+
+    def _unreachable(self, *_: object) -> None:
+        log.warning(
+            "broker_unreachable",
+            host=self._client.host,
+            port=self._client.port,
+            hint="readings are kept meanwhile",
+        )
 
     def publish_state(self, *, online: bool) -> None:
         """Publish the retained state: whether it is online, and how deep the outbox is if it says.

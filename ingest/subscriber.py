@@ -195,6 +195,11 @@ class Subscriber:
             return taken
 
     @property
+    def waiting(self) -> int:
+        """Messages that wait for the worker."""
+        return self._queue.qsize()
+
+    @property
     def holes(self) -> int:
         """Chains with envelopes that must exist and have not come."""
         return self._wants.open

@@ -49,7 +49,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every expected error is one clear text and status 2."""
-    from mrv.errors import MeterprintError
+    from mrv.errors import InputError, MeterprintError
 
     try:
         app()
@@ -58,6 +58,11 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the program, not of a file somebody named
+        say_error(InputError(str(error.strerror), file=str(error.filename)))
+        sys.exit(2)
 
 
 if __name__ == "__main__":

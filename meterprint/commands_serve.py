@@ -73,15 +73,15 @@ def serve(
         accounts=door.accounts is not None,
         encrypted=web.certificate is not None or web.behind_proxy,
     )
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
     file = load_plant(plant) if plant is not None else None
     site = open_site(state, file.plant.site if file is not None else "")
     try:
         if file is not None:
             site.state_plant(file, time.time_ns())
         running = _broker(settings.broker, state, site.name)
+        over = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: over.set())
         try:
             live = LiveSite(site, influx=influx_store(settings.influx, site.name), broker=running)
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
@@ -132,7 +133,7 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
     """
     marker = state / MARKER
     if marker.exists():
-        known = json.loads(marker.read_text())
+        known = _known(marker)
         if known.get("state") != STATE_VERSION:
             raise InputError(
                 f"{state} has layout {known.get('state')}, this program writes {STATE_VERSION}",
@@ -143,12 +144,48 @@ def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
                 f"{state} belongs to site {known['site']}, not {name}",
                 hint="use another --state for another plant",
             )
-        return Site(state, known["site"], kernels)
+        return _site(state, known["site"], kernels)
     if not name:
         raise InputError(
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    state.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
-    return Site(state, name, kernels)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        marker.write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+    except OSError as error:
+        raise _refused(state, error) from error
+    return _site(state, name, kernels)
+
+
+def _known(marker: Path) -> dict[str, Any]:
+    """What the marker says. Raises InputError."""
+    try:
+        known = json.loads(marker.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read: {error}", file=str(marker), hint="restore it from a backup"
+        ) from error
+    if not isinstance(known, dict) or not isinstance(known.get("site"), str):
+        raise InputError(
+            "the name of a site is expected",
+            file=str(marker),
+            field="site",
+            hint="restore it from a backup",
+        )
+    return known
+
+
+def _refused(state: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{state} cannot be written: {error.strerror}",
+        field="--state",
+        hint="name a directory that this user may write",
+    )
+
+
+def _site(state: Path, name: str, kernels: Kernels) -> Site:
+    try:
+        return Site(state, name, kernels)
+    except OSError as error:
+        raise _refused(state, error) from error
