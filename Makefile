@@ -43,7 +43,8 @@ faults: servers
 	@$(PY) -m tests.faults
 
 bench: servers
-	@for b in bench/*_bench.py; do $(PY) $$b || exit 1; done
+	@$(PY) scripts/telegraf.py
+	@$(PY) -m bench
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,6 @@ verify, parse, commit, store).
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import statistics
 import sys
@@ -20,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.load_generator import LoadGenerator
 from bench.results import record
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
@@ -55,21 +55,9 @@ def notes(name: str, key: SecretKey, each: int) -> list[bytes]:
     return made
 
 
-def publish(port: int, agent: str, messages: list[bytes], go: object) -> None:
-    """Send ready-made bytes as fast as the broker takes them."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
-    client.max_inflight_messages_set(1000)
-    client.connect("127.0.0.1", port)
-    client.loop_start()
-    go.wait()
-    topic = f"meterprint/1/{SITE}/{agent}/readings/s"
-    last = None
-    for message in messages:
-        last = client.publish(topic, message, qos=1)
-    if last is not None:
-        last.wait_for_publish(120)
-    client.disconnect()
-    client.loop_stop()
+def topic(agent: str) -> bytes:
+    """Topic of an agent's envelopes."""
+    return f"meterprint/1/{SITE}/{agent}/readings/s".encode()
 
 
 def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], each: int) -> float:
@@ -93,22 +81,19 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
             done.set()
 
     broker = Mosquitto(folder / "broker")
-    subscriber = Subscriber(receiver, SITE, broker.port, on_committed=committed)
+    load = LoadGenerator(
+        broker.port, [[(topic(agent), note) for note in notes] for agent, notes in made.items()]
+    )
+    subscriber = Subscriber(
+        receiver, SITE, broker.port, on_committed=committed, agents=lambda: list(made)
+    )
     subscriber.connected.wait(10)
-    go = multiprocessing.Event()
-    workers = [
-        multiprocessing.Process(target=publish, args=(broker.port, agent, messages, go))
-        for agent, messages in made.items()
-    ]
-    for worker in workers:
-        worker.start()
     started = time.perf_counter()
-    go.set()
+    load.go()
     if not done.wait(300):
         raise SystemExit(f"only {count} of {total} envelopes arrived")
     seconds = time.perf_counter() - started
-    for worker in workers:
-        worker.join()
+    load.wait()
     subscriber.stop()
     broker.stop()
     journal.close()
@@ -150,6 +135,7 @@ def stages(folder: Path, messages: list[bytes], key: SecretKey, each: int) -> di
 def receive_cost(folder: Path, sample: list[bytes]) -> float:
     """CPU seconds to receive the messages with paho and do nothing."""
     broker = Mosquitto(folder / "receive")
+    load = LoadGenerator(broker.port, [[(topic("a0"), note) for note in sample]])
     done = threading.Event()
     seen = 0
 
@@ -168,14 +154,11 @@ def receive_cost(folder: Path, sample: list[bytes]) -> float:
     client.subscribe("meterprint/#", 1)
     client.loop_start()
     ready.wait(10)
-    go = multiprocessing.Event()
-    worker = multiprocessing.Process(target=publish, args=(broker.port, "a0", sample, go))
-    worker.start()
     started = time.process_time()
-    go.set()
+    load.go()
     done.wait(120)
     seconds = time.process_time() - started
-    worker.join()
+    load.wait()
     client.disconnect()
     client.loop_stop()
     broker.stop()

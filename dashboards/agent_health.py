@@ -49,6 +49,8 @@ class AgentState:
     """When the oldest of them was cut, ns UTC by the agent's clock."""
     fault: str = ""
     """What its outbox refuses, "" = nothing."""
+    dropped: int = 0
+    """Instantaneous readings it has given up because its disk was full."""
 
 
 def read_state(payload: bytes, heard: int) -> AgentState:
@@ -64,7 +66,8 @@ def read_state(payload: bytes, heard: int) -> AgentState:
         heard,
         _count(value.get("depth")),
         _count(value.get("oldest")),
-        str(value.get("fault", ""))[:MAX_FAULT],
+        str(value.get("fault") or value.get("storage") or "")[:MAX_FAULT],
+        _count(value.get("dropped")) or 0,
     )
 
 

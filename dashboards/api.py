@@ -18,18 +18,22 @@ from mrv.errors import InputError, MeterprintError
 
 
 class BatchEventBody(BaseModel):
-    """A batch starts or ends."""
+    """A batch starts or ends, or somebody states what a source gave to it."""
 
     model_config = ConfigDict(extra="forbid")
     id: str = Field(min_length=1, max_length=128, description="event id; the same one is one event")
     line: str = Field(min_length=1, max_length=128)
     batch: str = Field(min_length=1, max_length=128)
     product: str | None = Field(default=None, max_length=128, description="only of a start")
-    event: str = Field(pattern="^(start|end)$")
+    event: str = Field(pattern="^(start|end|declare)$")
     good: str | int | None = Field(default=None, description="exact decimal; only of an end")
     scrap: str | int | None = Field(default=None, description="exact decimal; only of an end")
     t: str = Field(min_length=1, max_length=64, description="ISO 8601 with zone, or ns UTC")
     supersedes: int | None = Field(default=None, ge=0, description="seq of the fact it corrects")
+    source: str | None = Field(default=None, max_length=128, description="only of a declaration")
+    quantity: str | int | None = Field(default=None, description="exact decimal; of a declaration")
+    unit: str | None = Field(default=None, max_length=32, description="only of a declaration")
+    u_percent: str | int | None = Field(default=None, description="95 % half-width, per cent")
 
 
 def _refused(error: MeterprintError, status: int) -> JSONResponse:
@@ -143,7 +147,7 @@ def router(read: ReadModel) -> APIRouter:
 
     @api.post("/batch-events", status_code=201, responses=EVENT)
     def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:
-        """State that a batch starts or ends; 201 new, 200 known already."""
+        """State that a batch starts or ends, or an amount; 201 new, 200 known already."""
         who = request.state.who.name or (request.client.host if request.client else "")
         author = f"http:{who}"
         content = {k: v for k, v in body.model_dump().items() if v is not None}

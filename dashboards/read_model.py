@@ -144,7 +144,7 @@ class ReadModel:
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Figures issued for a batch, oldest first."""
-        return self._running.engine.revisions.get(name, [])
+        return self._running.engine.results.revisions(name)
 
     def lines(self) -> list[LineNow]:
         """Every line now."""
@@ -220,16 +220,15 @@ class ReadModel:
         register = item.register(name)
         if register is None or not len(series) or not series.ok[-1]:
             return ""
-        return f"{decimal_text(series.v[-1] * register.resolution)} {register.unit}"
+        return f"{decimal_text(int(series.v[-1]) * register.resolution)} {register.unit}"
 
     def agents(self) -> list[AgentRow]:
         """Every agent that was ever seen."""
         envelopes: dict[str, int] = {}
         last: dict[str, int] = {}
         for (agent, _), chain in self._running.engine.readings.chains():
-            links = chain.links()
-            envelopes[agent] = envelopes.get(agent, 0) + len(links)
-            last[agent] = max(last.get(agent, 0), *(link.t_last for link in links), 0)
+            envelopes[agent] = envelopes.get(agent, 0) + len(chain)
+            last[agent] = max(last.get(agent, 0), chain.last_time() or 0)
         quarantined = self._running.quarantined()
         states, arrivals = self._running.agent_states, self._running.arrivals
         names = sorted({*envelopes, *states, *quarantined})

@@ -73,14 +73,18 @@ class StreamChain:
         clock: Clock,
         events: Sequence[Event] = (),
         at: int | None = None,
+        pair: Callable[[int, int], tuple[int, int]] = lambda t, mono: (t, mono),
     ) -> list[Outgoing]:
-        """Envelopes holding all `readings` and `events`, in order; as many as the limits ask."""
+        """Envelopes holding all `readings` and `events`, in order; as many as the limits ask.
+
+        `pair` is given wall and monotonic time of now and says which to state (see `Spell.pair`).
+        """
         if not readings and not events:
             return []
         outgoing: list[Outgoing] = []
         first = True
         for part in self._portions(readings) if readings else [readings]:
-            outgoing += self._cut(part, clock, events if first else (), at)
+            outgoing += self._cut(part, clock, events if first else (), at, pair)
             first = False
         return outgoing
 
@@ -94,8 +98,9 @@ class StreamChain:
         clock: Clock,
         events: Sequence[Event],
         at: int | None,
+        pair: Callable[[int, int], tuple[int, int]],
     ) -> list[Outgoing]:
-        moment = self._now() if at is None else at
+        moment, mono = pair(self._now() if at is None else at, self._mono())
         envelope = Envelope(
             site=self._site,
             agent=self._key.name,
@@ -105,7 +110,7 @@ class StreamChain:
             prev=self._prev,
             after=self._after if self._seq == 0 else None,
             t=moment,
-            mono=self._mono(),
+            mono=mono,
             boot=self._boot,
             clk=clock,
             cfg=self.cfg,
@@ -115,8 +120,8 @@ class StreamChain:
         text = render(envelope)
         if len(text) > MAX_BYTES - SIGNATURE_ROOM and len(readings) > 1:
             half = len(readings) // 2
-            left = self._cut(readings[:half], clock, events, at)
-            return left + self._cut(readings[half:], clock, (), at)
+            left = self._cut(readings[:half], clock, events, at, pair)
+            return left + self._cut(readings[half:], clock, (), at, pair)
         name = identity(text)
         note = sign(text, self._key)
         sent = Outgoing(self.stream, self._epoch, self._seq, name, note, moment)

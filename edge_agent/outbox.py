@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS message(
   identity TEXT NOT NULL UNIQUE, note BLOB NOT NULL, cut INTEGER NOT NULL, receipted INTEGER);
 CREATE INDEX IF NOT EXISTS message_place ON message(stream, epoch, seq);
 CREATE INDEX IF NOT EXISTS message_open ON message(id) WHERE receipted IS NULL;
+CREATE INDEX IF NOT EXISTS message_waiting ON message(stream, epoch, seq) WHERE receipted IS NULL;
+CREATE INDEX IF NOT EXISTS message_done ON message(receipted) WHERE receipted IS NOT NULL;
 CREATE TABLE IF NOT EXISTS head(
   stream TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, identity TEXT NOT NULL)
   WITHOUT ROWID;
@@ -35,6 +37,9 @@ KEEP_BYTES = 2_000_000_000
 """… or until they take this much."""
 TABLE_STREAM = ""
 """Stream under which channel tables are kept."""
+PRUNE_AT_ONCE = 500
+"""Messages deleted in one transaction, so that nothing waits long for the file."""
+_SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
 
 
 class OutboxError(MeterprintError):
@@ -74,6 +79,8 @@ class Outbox:
             self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
+            waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
+            self._depth = int(self._rows(waiting)[0][0])
         except apsw.Error as error:
             raise OutboxError(f"cannot open {path}: {error}") from error
 
@@ -96,101 +103,159 @@ class Outbox:
 
     def commit(self, messages: Sequence[Outgoing]) -> None:
         """Keep messages in one transaction. Raises OutboxError where the disk refuses."""
-        with self._asked(f"{len(messages)} messages") as db, db:
-            for m in messages:
-                db.execute(
-                    "INSERT OR IGNORE INTO message"
-                    "(stream,epoch,seq,identity,note,cut) VALUES(?,?,?,?,?,?)",
-                    (m.stream, m.epoch, m.seq, m.identity, m.note, m.cut),
-                )
-                if m.stream != TABLE_STREAM:
+        with self._asked(f"{len(messages)} messages") as opened:
+            new = 0
+            with opened as db:
+                for m in messages:
                     db.execute(
-                        "INSERT OR REPLACE INTO head VALUES(?,?,?,?)",
-                        (m.stream, m.epoch, m.seq, m.identity),
+                        "INSERT OR IGNORE INTO message"
+                        "(stream,epoch,seq,identity,note,cut) VALUES(?,?,?,?,?,?)",
+                        (m.stream, m.epoch, m.seq, m.identity, m.note, m.cut),
                     )
+                    new += db.changes()
+                    if m.stream != TABLE_STREAM:
+                        db.execute(
+                            "INSERT OR REPLACE INTO head VALUES(?,?,?,?)",
+                            (m.stream, m.epoch, m.seq, m.identity),
+                        )
+            self._depth += new
 
     def head(self, stream: str) -> Head | None:
         """The last envelope this outbox knows of a stream, None where it knows none."""
         rows = self._rows("SELECT epoch, seq, identity FROM head WHERE stream=?", (stream,))
         return Head(*rows[0]) if rows else None
 
+    def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
+        return [Outgoing(*row) for row in self._rows(_SELECT + rest, values)]
+
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""
-        rows = self._rows(
-            "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-            "WHERE receipted IS NULL AND id>? AND id<=? ORDER BY id LIMIT ?",
+        return self._messages(
+            "INDEXED BY message_open WHERE receipted IS NULL AND id>? AND id<=? "
+            "ORDER BY id LIMIT ?",
             (after, 2**62 if until is None else until, limit),
         )
-        return [Outgoing(*row) for row in rows]
+
+    def tables(self) -> list[Outgoing]:
+        """Channel tables without a receipt, oldest first."""
+        return self._messages(
+            "INDEXED BY message_waiting WHERE receipted IS NULL AND stream=? AND epoch='' "
+            "ORDER BY seq, id",
+            (TABLE_STREAM,),
+        )
+
+    def newest(self) -> int:
+        """The highest id given so far, 0 where there is none."""
+        return int(self._rows("SELECT coalesce(max(id),0) FROM message")[0][0])
 
     def range(self, stream: str, epoch: str, first: int, last: int) -> list[Outgoing]:
         """Messages of an epoch by number, also receipted ones that are still kept."""
-        rows = self._rows(
-            "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+        return self._messages(
             "WHERE stream=? AND epoch=? AND seq BETWEEN ? AND ? ORDER BY seq",
             (stream, epoch, first, last),
         )
-        return [Outgoing(*row) for row in rows]
+
+    def receipted(
+        self, stream: str, epoch: str, first: int, last: int, limit: int
+    ) -> list[Outgoing]:
+        """Of `range`, the first `limit` that have a receipt and are still kept."""
+        return self._messages(
+            "WHERE receipted IS NOT NULL "
+            "AND stream=? AND epoch=? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+            (stream, epoch, first, last, limit),
+        )
 
     def everything(self) -> Iterator[Outgoing]:
         """All messages still kept, receipted or not, oldest first."""
         last = 0
-        while True:
-            rows = self._rows(
-                "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
-                "WHERE id>? ORDER BY id LIMIT 500",
-                (last,),
-            )
-            if not rows:
-                return
-            for row in rows:
-                yield Outgoing(*row)
-            last = rows[-1][6]
+        while found := self._messages("WHERE id>? ORDER BY id LIMIT 500", (last,)):
+            yield from found
+            last = found[-1].id
 
     def release(self, receipt: Receipt, now: int) -> int:
-        """Mark what a verified receipt names as received; how many were freed.
+        """Mark what a verified receipt names as received; how many were freed."""
+        return len(self.free([receipt], now))
+
+    def free(self, receipts: Sequence[Receipt], now: int) -> list[int]:
+        """Mark what verified receipts name as received, in one transaction; ids that were freed.
 
         A range counts only where its last identity is the one this outbox sent: a receipt for
         somebody else's bytes of the same number frees nothing.
         """
-        freed = 0
-        with self._asked("a receipt") as db, db:
-            for first, last, identity in receipt.ranges:
-                row = db.execute(
-                    "SELECT 1 FROM message WHERE stream=? AND epoch=? AND seq=? AND identity=?",
-                    (receipt.stream, receipt.epoch, last, identity),
-                ).fetchone()
-                if row is not None:
-                    db.execute(
-                        "UPDATE message SET receipted=? WHERE receipted IS NULL AND stream=? "
-                        "AND epoch=? AND seq BETWEEN ? AND ?",
-                        (now, receipt.stream, receipt.epoch, first, last),
-                    )
-                    freed += db.changes()
-            for identity in receipt.also:
-                db.execute(
-                    "UPDATE message SET receipted=? WHERE receipted IS NULL AND identity=?",
-                    (now, identity),
+        freed: list[int] = []
+        with self._asked("a receipt") as opened:
+            with opened as db:
+                for receipt in receipts:
+                    freed += self._free(db, receipt, now)
+            self._depth -= len(freed)
+        return freed
+
+    @staticmethod
+    def _free(db: Any, receipt: Receipt, now: int) -> list[int]:
+        freed: list[int] = []
+        for first, last, identity in receipt.ranges:
+            row = db.execute(
+                "SELECT 1 FROM message WHERE stream=? AND epoch=? AND seq=? AND identity=?",
+                (receipt.stream, receipt.epoch, last, identity),
+            ).fetchone()
+            if row is not None:
+                rows = db.execute(
+                    "UPDATE message INDEXED BY message_waiting SET receipted=? "
+                    "WHERE receipted IS NULL AND stream=? "
+                    "AND epoch=? AND seq BETWEEN ? AND ? RETURNING id",
+                    (now, receipt.stream, receipt.epoch, first, last),
                 )
-                freed += db.changes()
+                freed += [id_ for (id_,) in rows.fetchall()]
+        for identity in receipt.also:
+            rows = db.execute(
+                "UPDATE message SET receipted=? WHERE receipted IS NULL AND identity=? "
+                "RETURNING id",
+                (now, identity),
+            )
+            freed += [id_ for (id_,) in rows.fetchall()]
         return freed
 
     def depth(self) -> int:
-        """Messages without a receipt."""
-        return int(self._rows("SELECT count(*) FROM message WHERE receipted IS NULL")[0][0])
+        """Messages without a receipt; counted once at opening and kept up to date."""
+        return self._depth
+
+    def used_bytes(self) -> int:
+        """Bytes of the file that hold something."""
+        with self._asked("to be measured") as db:
+            size, pages, free = (
+                int(db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+        return size * (pages - free)
 
     def prune(self, now: int, keep_ns: int = KEEP_NS, keep_bytes: int = KEEP_BYTES) -> int:
-        """Delete receipted messages older than the floor or beyond its bytes; how many."""
-        with self._asked("to be cleared") as db, db:
-            db.execute("DELETE FROM message WHERE receipted<?", (now - keep_ns,))
-            deleted = int(db.changes())
-            db.execute(
-                "DELETE FROM message WHERE receipted IS NOT NULL AND id<=(SELECT max(id) FROM "
-                "(SELECT id, sum(length(note)) OVER (ORDER BY id DESC) AS kept FROM message) "
-                "WHERE kept>?)",
-                (keep_bytes,),
-            )
-            return deleted + int(db.changes())
+        """Delete receipted messages older than the floor or, oldest first, beyond its bytes.
+
+        Deletes a few hundred at a time, so that commits get their turn; returns how many.
+        Messages without a receipt stay, whatever they take.
+        """
+        deleted = self._delete(now - keep_ns)
+        while self.used_bytes() > keep_bytes:
+            some = self._delete(2**62, once=True)
+            deleted += some
+            if not some:
+                break
+        return deleted
+
+    def _delete(self, before: int, *, once: bool = False) -> int:
+        """Delete what was receipted before `before` (ns UTC)."""
+        deleted = 0
+        while True:
+            with self._asked("to be cleared") as opened, opened as db:
+                db.execute(
+                    "DELETE FROM message WHERE id IN (SELECT id FROM message "
+                    "WHERE receipted<? ORDER BY receipted LIMIT ?)",
+                    (before, PRUNE_AT_ONCE),
+                )
+                some = int(db.changes())
+            deleted += some
+            if once or some < PRUNE_AT_ONCE:
+                return deleted
 
     def limit_pages(self, pages: int) -> None:
         """Cap the file's size, as a full disk would (for drills)."""

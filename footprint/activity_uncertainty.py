@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from footprint.batch import Part
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity
-from footprint.plant import Policy
-from footprint.readings import Readings
+from footprint.metering import MILLIONTHS, Activity, Meter, count_value
+from footprint.plant import Instrument, Policy, Register
 from footprint.timeline import Batch
+from mrv.interval import floor_ms
 from mrv.measurement.calibration import amount_components
 from mrv.measurement.uncertainty import (
     Components,
@@ -18,6 +18,7 @@ from mrv.measurement.uncertainty import (
     reading_resolution,
     total,
 )
+from mrv.reporting.substitution import fill_uncertainty
 
 
 def activity_components(
@@ -25,58 +26,108 @@ def activity_components(
     batch: Batch,
     parts: Mapping[Part, Activity],
     policy: Policy,
-    readings: Readings,
 ) -> Components:
     """Components of the sum of `parts` in the register's unit: certificate, resolution, gaps."""
     activity = Activity()
     for part in parts.values():
         activity += part
-    scale = float(metered.register.resolution)
-    found = []
-    for stretch, window in activity.parts:
-        unit = scale * float(stretch.ratio) / MILLIONTHS
-        found.append(
-            amount_components(
-                stretch.certificate,
-                metered.instrument.id,
-                metered.instrument.mpe,
-                policy.mpe_rule,
-                window.metered * unit,
-                [weight * unit for weight in window.weights],
-            )
-        )
-    name = f"{metered.channel}:{batch.id}"
-    step = scale * float(metered.instrument.ratio)
+    unit = metered.register.unit
+    found = [instrument_components(metered.instrument, unit, activity, policy)]
+    name = f"res:{metered.channel}:{batch.id}"
     if metered.register.kind == "counter":
-        pieces = sum(1 for part in parts.values() if part.parts)
-        found.append(Components({f"res:{name}": counter_resolution(step) * math.sqrt(pieces)}))
-        found.append(_gap_split(metered, batch, policy.gap, readings, step))
+        metered_parts = [a for part, a in parts.items() if part is not Part.SUBSTITUTED]
+        pieces = sum(1 for activity_part in metered_parts if activity_part.parts)
+        fill = parts.get(Part.SUBSTITUTED, Activity()).corrected_value(unit)
+        found.append(
+            Components({f"fill:{metered.channel}:{batch.id}": fill_uncertainty(float(fill))})
+        )
+        found.append(_register_resolution(name, activity, unit, pieces))
+        cuts = ((batch.start, -1.0), (batch.end, 1.0))
+        found.append(_gap_split(metered.meter, metered.channel, unit, policy.gap, cuts))
     else:
-        steps = activity.total.counts[0]
-        found.append(Components({f"res:{name}": reading_resolution(step) * math.sqrt(steps)}))
+        found.append(_weighing_resolution(name, activity, unit))
     return total(found)
 
 
-def _gap_split(
-    metered: Metered, batch: Batch, gap: int, readings: Readings, step: float
+def window_components(
+    meter: Meter,
+    instrument: Instrument,
+    register: Register,
+    activity: Activity,
+    policy: Policy,
+    window: tuple[int, int],
 ) -> Components:
-    """What the split of a gap step at the batch's ends may be off by.
+    """Components of a register's activity in one window [start, end), in its unit."""
+    start, end = window
+    channel = f"{instrument.id}.{register.id}"
+    found = [instrument_components(instrument, register.unit, activity, policy)]
+    name = f"res:{channel}:{start}"
+    if register.kind == "counter":
+        found.append(_register_resolution(name, activity, register.unit, 1))
+        cuts = ((start, -1.0), (end, 1.0))
+        found.append(_gap_split(meter, channel, register.unit, policy.gap, cuts))
+    else:
+        found.append(_weighing_resolution(name, activity, register.unit))
+    return total(found)
+
+
+def instrument_components(
+    instrument: Instrument, unit: str, activity: Activity, policy: Policy
+) -> Components:
+    """What an amount owes to its meter and certificates, stretch by stretch, in `unit`."""
+    found = []
+    for stretch, window in activity.parts:
+        scale = float(count_value(stretch, unit)) / MILLIONTHS
+        found.append(
+            amount_components(
+                stretch.certificate,
+                instrument.id,
+                instrument.mpe,
+                policy.mpe_rule,
+                window.metered * scale,
+                [weight * scale for weight in window.weights],
+            )
+        )
+    return total(found)
+
+
+def _step(activity: Activity, unit: str) -> float:
+    """The coarsest count of the stretches, in `unit`."""
+    return max((float(count_value(stretch, unit)) for stretch, _ in activity.parts), default=0.0)
+
+
+def _register_resolution(name: str, activity: Activity, unit: str, pieces: int) -> Components:
+    """Each piece is a difference of two register readings."""
+    return Components({name: counter_resolution(_step(activity, unit)) * math.sqrt(pieces)})
+
+
+def _weighing_resolution(name: str, activity: Activity, unit: str) -> Components:
+    """Each amount is a reading of its own."""
+    weighings = activity.total.counts[0]
+    return Components({name: reading_resolution(_step(activity, unit)) * math.sqrt(weighings)})
+
+
+def _gap_split(
+    meter: Meter,
+    channel: str,
+    unit: str,
+    gap: int,
+    cuts: Sequence[tuple[int | None, float]],
+) -> Components:
+    """What the split of a gap step at the cuts may be off by.
 
     Nothing is known of the load inside a gap: the part before the cut is anything from 0 to the
     step, rectangular, u = step/√12. Its sign differs for the two sides of the cut, so that the
-    sum of both batches does not carry it.
+    sum of both sides does not carry it.
     """
-    key = metered.meter.key
     parts: dict[str, float] = {}
-    if key is None:
-        return Components()
-    for cut, sign in ((batch.start, -1.0), (batch.end, 1.0)):
+    for cut, sign in cuts:
         if cut is None:
             continue
-        near = readings.read(key, cut, cut, 1)
-        good = [i for i in range(len(near)) if near.ok[i]]
-        if len(good) == 2 and near.t[good[1]] - near.t[good[0]] > gap:
-            size = abs(int(near.v[good[1]]) - int(near.v[good[0]])) * step
-            source = f"gap:{metered.channel}:{near.t[good[0]]}"
-            parts[source] = parts.get(source, 0.0) + sign * reading_resolution(size)
+        good = meter.near(cut)
+        if gap and len(good) == 2 and good[1] - good[0] > gap:
+            first, last = floor_ms(good[0]), floor_ms(good[1])
+            step = meter.whole(first, last).metered_value(unit)
+            source = f"gap:{channel}:{good[0]}"
+            parts[source] = parts.get(source, 0.0) + sign * reading_resolution(float(step))
     return Components(parts)

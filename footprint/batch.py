@@ -37,6 +37,7 @@ class Part(StrEnum):
     IDLE = "idle"
     UNATTRIBUTED = "unattributed"
     SHARED = "shared"
+    SUBSTITUTED = "substituted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
+from footprint.catalogue import FactorRequest
 from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity
 from footprint.plant import EmissionSource, PlantModel, Product
 from footprint.pools import PoolGroup, line_pool, share
 from footprint.pricing import Pricing
 from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
 from mrv.measurement.activity import findings_of
 from mrv.measurement.calibration import CertificateState
+from mrv.measurement.plausibility import standstill
 from mrv.measurement.uncertainty import Components
+from mrv.quantity import Quantity, UnitError
 from mrv.strict_json import canonical
 
 if TYPE_CHECKING:
@@ -83,26 +87,39 @@ class BatchRun:
     def _source(self, source: EmissionSource) -> SourceResult | None:
         if self.batch.line not in source.lines or source.outside is not None:
             return None
+        if source.declared:
+            return self._declared(source)
         metered = self.engine.metered(self.plant, source)
-        if metered is None or metered.tier is None:
-            self.incomplete.add(f"{'not_metered' if metered is None else 'no_channel'}:{source.id}")
+        if metered is None:
+            self.incomplete.add(f"not_metered:{source.id}")
             return None
         end = self._end_of(metered)
+        tier = metered.meter.tier(self.batch.start, end)
+        if tier is None:
+            self.incomplete.add(f"no_channel:{source.id}")
+            return None
         parts = self._parts(metered, end)
-        self._close(metered, end)
+        if self._close(metered, tier, end):
+            parts[Part.SUBSTITUTED] = self._fill(metered, end)
         activity = Activity()
         for part in parts.values():
             activity += part
         subject = f"{metered.instrument.id}/{metered.register.id}"
         self.findings += findings_of(activity.total, subject, self.batch.start)
-        scale = metered.register.resolution
-        corrected = activity.corrected_value(scale)
-        components = activity_components(
-            metered, self.batch, parts, self.plant.policy, self.engine.readings
-        )
+        self.findings += [
+            exchange.finding()
+            for exchange in self.engine.knowledge.exchanges(metered.instrument.id)
+            if self.batch.covers(exchange.at)
+        ]
+        still = standstill(parts.get(Part.DIRECT, Activity()).total, subject, self.batch.start)
+        if still is not None and self.batch.good and metered.register.kind == "counter":
+            self.findings.append(still)
+        unit = metered.register.unit
+        corrected = activity.corrected_value(unit)
+        components = activity_components(metered, self.batch, parts, self.plant.policy)
         choice = self.pricing.factor(source.id, source.factor)
         burden, burden_components = self.pricing.burden(
-            corrected, metered.register.unit, components, choice, source.id
+            corrected, unit, components, choice, source.id
         )
         paper, state = self.engine.knowledge.certificate_at(
             metered.instrument.id, (self.batch.end or end) - 1
@@ -113,10 +130,10 @@ class BatchRun:
             source=source.id,
             instrument=metered.instrument.id,
             register=metered.register.id,
-            unit=metered.register.unit,
-            metered=activity.metered_value(scale),
+            unit=unit,
+            metered=activity.metered_value(unit),
             corrected=corrected,
-            parts=tuple((p, a.corrected_value(scale)) for p, a in parts.items() if a.parts),
+            parts=tuple((p, a.corrected_value(unit)) for p, a in parts.items() if a.parts),
             factor=choice.factor.id if choice else "",
             factor_value=choice.factor.value if choice else Fraction(0),
             factor_unit=choice.factor.unit if choice else "",
@@ -125,7 +142,7 @@ class BatchRun:
             burden=burden,
             components=burden_components,
             activity_components=components,
-            tier=metered.tier.value,
+            tier=tier.value,
             certificate=paper.id if paper else "",
             certificate_state=state.value,
         )
@@ -191,24 +208,47 @@ class BatchRun:
             shares += share(pool(group), group.keys, self.batch.id)
         return shares
 
-    def _close(self, metered: Metered, end: int) -> None:
-        if metered.tier is not None and not metered.tier.has_chain:
+    def _close(self, metered: Metered, tier: AssuranceTier, end: int) -> bool:
+        """Say what the source waits for; whether its closure is an estimate."""
+        if not tier.has_chain:
             self.unchained = True
-            return
         if self.batch.end is None:
-            return
-        plan = self.engine.plan(metered.source.lines, self.plant)
-        groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
-        start = min([self.batch.start, *(g.start for g in groups)])
-        last = max([end, *(g.end for g in groups)])
-        if not metered.source.shared:
-            last = max(last, self._settled_after(last))
+            return False
+        start, last = self.batch.start, end
+        if tier.has_chain:
+            plan = self.engine.plan(metered.source.lines, self.plant)
+            groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
+            start = min([start, *(g.start for g in groups)])
+            last = max([last, *(g.end for g in groups)])
+            if not metered.source.shared:
+                last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)
         if outcome.estimated:
             self.estimated = True
             self._find("estimated_closure", metered.instrument.id, reason=outcome.reason)
+        elif outcome.reason and not tier.has_chain:
+            self.incomplete.add(f"{outcome.reason}:{metered.source.id}")
         elif outcome.reason:
             self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
+        return outcome.estimated
+
+    def _fill(self, metered: Metered, end: int) -> Activity:
+        """What policy puts in the place of a dead register's readings."""
+        meter, batch = metered.meter, self.batch
+        if metered.register.kind != "counter":
+            return Activity()
+        wanted = self.plant.policy.fill != "none"
+
+        def stand_in(start: int, stop: int) -> Activity:
+            found = meter.fill(start, stop) if wanted else None
+            if found is None and meter.dead(start, stop):
+                self.incomplete.add(f"not_filled:{metered.source.id}")
+            return found or Activity()
+
+        if metered.source.shared:
+            groups = self.engine.plan(metered.source.lines, self.plant).groups_of(batch, end)
+            return self._shares(groups, lambda group: stand_in(group.start, group.end))
+        return stand_in(batch.start, end)
 
     def _settled_after(self, moment: int) -> int:
         """When it is known whose the time up to `moment` is, ns.
@@ -222,39 +262,71 @@ class BatchRun:
         followed = any(b.start >= before.end for b in self.timeline.overlapping(before.end, OPEN))
         return moment if followed else before.end + self.plant.policy.changeover
 
+    def _declared(self, source: EmissionSource) -> SourceResult | None:
+        """A source whose amount a fact states; until it does, the batch waits for it."""
+        stated = self.timeline.declared.get((self.batch.id, source.id))
+        if stated is None:
+            self.waits.add(f"declared:{source.id}")
+            return None
+        try:
+            amount = Quantity(stated.amount, stated.unit).to(source.declared).value
+        except UnitError as error:
+            self.incomplete.add(f"unit:{source.id}")
+            self._find("factor_unit", source.id, Severity.ERROR, error=str(error)[:200])
+            return None
+        off_by = float(amount) * float(stated.u_percent) / 200
+        components = Components({f"declared:{source.id}:{self.batch.id}": off_by})
+        return self._stated(
+            source.id, source.id, amount, source.declared, components, source.factor
+        )
+
     def _materials(self, product: Product) -> list[SourceResult]:
         """What the bill says was taken: rejected units took their materials as well."""
-        rows = []
         made = Fraction(self.batch.good + self.batch.scrap, MILLIONTHS)
-        for material in product.materials:
-            amount = material.quantity * made
-            choice = self.pricing.factor(material.id, material.factor)
-            burden, components = self.pricing.burden(
-                amount, material.unit, Components(), choice, material.id
+        return [
+            self._stated(
+                f"material:{material.id}",
+                material.id,
+                material.quantity * made,
+                material.unit,
+                Components(),
+                material.factor,
             )
-            rows.append(
-                SourceResult(
-                    source=f"material:{material.id}",
-                    instrument="",
-                    register="",
-                    unit=material.unit,
-                    metered=amount,
-                    corrected=amount,
-                    parts=((Part.DIRECT, amount),),
-                    factor=choice.factor.id if choice else "",
-                    factor_value=choice.factor.value if choice else Fraction(0),
-                    factor_unit=choice.factor.unit if choice else "",
-                    factor_reason=choice.reason if choice else "",
-                    factor_default_u=choice.uncertainty_default if choice else False,
-                    burden=burden,
-                    components=components,
-                    activity_components=Components(),
-                    tier="",
-                    certificate="",
-                    certificate_state="",
-                )
-            )
-        return rows
+            for material in product.materials
+        ]
+
+    def _stated(
+        self,
+        source: str,
+        name: str,
+        amount: Fraction,
+        unit: str,
+        components: Components,
+        request: FactorRequest | None,
+    ) -> SourceResult:
+        """A row whose amount no meter gave; 95 % half-widths are of k = 2."""
+        choice = self.pricing.factor(name, request)
+        burden, burden_components = self.pricing.burden(amount, unit, components, choice, name)
+        return SourceResult(
+            source=source,
+            instrument="",
+            register="",
+            unit=unit,
+            metered=amount,
+            corrected=amount,
+            parts=((Part.DIRECT, amount),),
+            factor=choice.factor.id if choice else "",
+            factor_value=choice.factor.value if choice else Fraction(0),
+            factor_unit=choice.factor.unit if choice else "",
+            factor_reason=choice.reason if choice else "",
+            factor_default_u=choice.uncertainty_default if choice else False,
+            burden=burden,
+            components=burden_components,
+            activity_components=components,
+            tier="",
+            certificate="",
+            certificate_state="",
+        )
 
 
 def policy_hash(plant: PlantModel) -> str:

@@ -111,28 +111,6 @@ class Needs:
     """End of it, ns."""
 
 
-def links_between(chain: StreamChain, start: int, end: int) -> list[ChainLink]:
-    """Envelopes with readings in [start, end] and all that lie between them in the chain."""
-    wanted = {
-        link.identity for link in chain.links() if link.t_last >= start and link.t_first <= end
-    }
-    kept: list[ChainLink] = []
-    left = set(wanted)
-    for head in sorted(chain.heads(), key=lambda link: (-link.t_last, link.epoch, link.seq)):
-        walked: list[ChainLink] = []
-        link: ChainLink | None = head
-        last_wanted = 0
-        while link is not None and left:
-            if link.identity in left or walked:
-                walked.append(link)
-            if link.identity in left:
-                left.discard(link.identity)
-                last_wanted = len(walked)
-            link = chain.link(link.prev) if link.prev else None
-        kept += reversed(walked[:last_wanted])
-    return kept
-
-
 def cover(engine: Engine, result: BatchResult) -> tuple[tuple[str, ...], int, int]:
     """Lines and time a result rests on: its own and those of the pools it shares."""
     plant = engine.knowledge.plant_at(result.batch.start)
@@ -177,7 +155,7 @@ def needs_of(engine: Engine, name: str, kernels: Kernels = PYTHON) -> Needs | No
         low, high = by_stream[place]
         chain = engine.readings.chain(*place)
         closing = chain.closing(high)
-        links += links_between(chain, low, max(high, closing.t_first if closing else high))
+        links += chain.between(low, max(high, closing.t_first if closing else high))
     tables = {
         identity
         for found in recorder.sources_used.values()

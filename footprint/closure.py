@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from footprint.authority import Authority
 from footprint.knowledge import Knowledge
 from footprint.metering import Meter
 from footprint.readings import Readings
@@ -32,20 +33,40 @@ class Closures:
         """Whether the meter's stream is whole over [start, end) and passed `end`.
 
         A counter also needs a good reading at or before the start and one at or after the end, or
-        a gap over the end that its agent signed: then what it counted there is not known yet.
+        a gap over the end that its agent signed: then what it counted there is not known yet. A
+        channel of a tier without a chain answers for its readings alone.
         `batch_start` tells a chain that begins inside the batch from one that begins earlier.
+        Where another channel takes over on the way, each answers for its own time.
         """
-        key = meter.key
-        if key is None:
+        channels = meter.authorities(start, end + 1)
+        if not channels or channels[-1].end <= end:
             return ClosureOutcome("not_passed")
+        outcome = ClosureOutcome()
+        for channel in channels:
+            left, right = start, end
+            if channel is not channels[0]:
+                left = min(max(meter.near(channel.start), default=channel.start), end)
+            if channel is not channels[-1]:
+                right = max(min(meter.near(channel.end), default=channel.end), start)
+            found = self._part(meter, channel, batch_start, left, right)
+            if found.reason and not found.estimated:
+                return found
+            if found.estimated:
+                outcome = found
+        return outcome
+
+    def _part(
+        self, meter: Meter, channel: Authority, batch_start: int, start: int, end: int
+    ) -> ClosureOutcome:
+        """The answer for the time in which one channel speaks."""
+        key = channel.key
         first, last = start, end
         if meter.register.kind == "counter":
-            before = self._good(key, start)
-            after = self._good(key, end)
+            before, after = meter.near(start), meter.near(end)
             if not after or after[-1] < end:
                 if self._knowledge.is_closed(key.agent, key.stream, start, end):
                     return ClosureOutcome("not_passed", estimated=True)
-                if not self._gap_over(key, end):
+                if not channel.tier.has_chain or not self._gap_over(key, end):
                     return ClosureOutcome("not_passed")
                 outcome, _ = self._readings.chain(key.agent, key.stream).walk(
                     min([start, *before]), end
@@ -53,11 +74,16 @@ class Closures:
                 done = outcome in (Closure.CLOSED, Closure.LATE_START)
                 return ClosureOutcome("signed_gap" if done else outcome.value, estimated=done)
             first, last = min([start, *before]), after[-1]
-        outcome, links = self._readings.chain(key.agent, key.stream).walk(first, last)
+            if not channel.tier.has_chain:
+                late = min(before, default=start) > batch_start
+                return ClosureOutcome("late_start") if late else ClosureOutcome()
+        if not channel.tier.has_chain:
+            return ClosureOutcome()
+        outcome, oldest = self._readings.chain(key.agent, key.stream).walk(first, last)
         if outcome is Closure.CLOSED:
             return ClosureOutcome()
         if outcome is Closure.LATE_START:
-            late = bool(links) and links[0].t_first > batch_start
+            late = oldest is not None and oldest.t_first > batch_start
             return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
         closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
         return ClosureOutcome(outcome.value, estimated=closed)
@@ -65,8 +91,3 @@ class Closures:
     def _gap_over(self, key: SeriesKey, moment: int) -> bool:
         """Whether the agent signed that the register did not answer at `moment`."""
         return any(gap.start <= moment <= gap.end for gap in self._readings.gaps(key))
-
-    def _good(self, key: SeriesKey, moment: int) -> list[int]:
-        """Times of the good readings next to `moment`, before and at or after it."""
-        near = self._readings.read(key, moment, moment, 1)
-        return [int(near.t[i]) for i in range(len(near)) if near.ok[i]]

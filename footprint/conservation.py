@@ -14,6 +14,7 @@ from footprint.plant import PlantModel
 from footprint.timeline import TileKind
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
+from mrv.measurement.activity import findings_of
 
 SHARES = ("batches", "open", "changeover", "idle", "unattributed")
 """What a register's activity is attributed to, before pools are allocated."""
@@ -34,7 +35,7 @@ class Conservation:
     shares: tuple[Fraction, ...]
     """Activity by SHARES, computed tile by tile."""
     findings: tuple[Finding, ...] = ()
-    """Amounts tagged with a batch nobody started."""
+    """Amounts tagged with a batch nobody started; states of steps in nobody's time."""
 
     @property
     def residual(self) -> Fraction:
@@ -68,6 +69,7 @@ def conservation(engine: Engine, plant: PlantModel, metered: Metered) -> Conserv
     whole = meter.whole(start, end)
     if metered.source.shared:
         sums["unattributed"] += meter.windows([start, end])[0]
+        findings += findings_of(sums["unattributed"].total, subject, start)
     else:
         timeline = engine.timeline(metered.source.lines[0])
         tiles = timeline.tiles(start, end, plant.policy.changeover)
@@ -78,6 +80,8 @@ def conservation(engine: Engine, plant: PlantModel, metered: Metered) -> Conserv
                 sums["batches" if ended else "open"] += activity
             else:
                 sums[tile.kind.value] += activity
+                if tile.kind is not TileKind.CHANGEOVER:  # that one is in a batch's findings
+                    findings += findings_of(activity.total, subject, tile.start)
     for tag in meter.tags():
         known = engine.find(tag)
         if known is None:
@@ -85,13 +89,12 @@ def conservation(engine: Engine, plant: PlantModel, metered: Metered) -> Conserv
             sums["unattributed"] += meter.tagged(tag)
         else:
             sums["batches" if known[0].end is not None else "open"] += meter.tagged(tag)
-    scale = register.resolution
     return Conservation(
         subject=subject,
         unit=register.unit,
-        resolution=scale,
-        total=whole.corrected_value(scale),
-        shares=tuple(sums[name].corrected_value(scale) for name in SHARES),
+        resolution=register.resolution,
+        total=whole.corrected_value(register.unit),
+        shares=tuple(sums[name].corrected_value(register.unit) for name in SHARES),
         findings=tuple(findings),
     )
 

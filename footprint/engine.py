@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from footprint.authority import authority
+from footprint.authority import authorities
 from footprint.batch import BatchResult
 from footprint.batch_run import BatchRun
 from footprint.closure import Closures
@@ -20,16 +20,27 @@ from footprint.pools import PoolPlan
 from footprint.readings import Readings
 from footprint.stretch import stretches
 from footprint.timeline import Batch, Timeline
-from mrv.channel import AssuranceTier
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
+
+KEEPS_CHANNELS = frozenset(
+    (
+        "key_enrolled",
+        "key_revoked",
+        "factor_set",
+        "certificate_recorded",
+        "certificate_approved",
+        "certificate_revoked",
+    )
+)
+"""Facts of the registry that leave open which channel speaks for a register."""
 
 
 class Engine:
     """Footprints of batches from facts and readings.
 
-    `earlier` is an engine on the same readings: where only batch events are new, what it
-    remembers of its meters still holds.
+    `earlier` is an engine on the same readings and fewer facts: what it remembers of a meter
+    holds as long as the meaning of its register is the same.
     """
 
     def __init__(
@@ -43,27 +54,53 @@ class Engine:
         self.readings = readings
         self._kernels = kernels
         self._closures = Closures(knowledge, readings)
-        self.meters: dict[tuple[str, str], tuple[Meter, AssuranceTier | None]] = {}
-        if earlier is not None and earlier.knowledge.registry_length == knowledge.registry_length:
-            self.meters = earlier.meters
-        self._plans: dict[tuple[str, ...], PoolPlan] = {}
+        self.meters: dict[tuple[str, str], Meter] = {}
+        self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        if earlier is not None:
+            self._take_over(earlier)
 
-    def meter(
-        self, plant: PlantModel, instrument: Instrument, register: Register
-    ) -> tuple[Meter, AssuranceTier | None]:
-        """The meter of a register and its tier; made once."""
+    def _take_over(self, earlier: Engine) -> None:
+        """Keep meters whose registers mean what they meant."""
+        grown = self.knowledge.registry[earlier.knowledge.registry_length :]
+        if any(fact.header.type not in KEEPS_CHANNELS for fact in grown):
+            return
+        for place, held in earlier.meters.items():
+            if not grown or self._means_the_same(place, held):
+                self.meters[place] = held
+                self._meter_findings[place] = earlier._meter_findings.get(place, [])
+
+    def _means_the_same(self, place: tuple[str, str], meter: Meter) -> bool:
+        for _, plant in reversed(self.knowledge.plants):
+            instrument = plant.instrument(place[0])
+            if instrument is not None:
+                found = stretches(self.knowledge, plant, instrument, meter.register)
+                return found == meter.stretches
+        return False
+
+    def meter(self, plant: PlantModel, instrument: Instrument, register: Register) -> Meter:
+        """The meter of a register over all time; made once."""
         place = (instrument.id, register.id)
         held = self.meters.get(place)
         if held is None:
-            key, tier, findings = authority(
-                self.knowledge, plant, instrument, register, self.readings
-            )
+            channels, findings = authorities(self.knowledge, *place, self.readings)
             self._meter_findings[place] = findings
             parts = stretches(self.knowledge, plant, instrument, register)
-            meter = Meter(register, key, parts, self.readings, self._kernels)
-            held = self.meters[place] = (meter, tier)
+            held = Meter(register, channels, parts, self.readings, self._kernels)
+            self.meters[place] = held
         return held
+
+    def other_channels(self, instrument: str) -> bool:
+        """Whether new tables let other channels speak for an instrument; its meters go then."""
+        changed = False
+        for place in [place for place in self.meters if place[0] == instrument]:
+            channels, findings = authorities(self.knowledge, *place, self.readings)
+            self._meter_findings[place] = findings
+            if channels != self.meters[place].channels:
+                del self.meters[place]
+                changed = True
+        known = any(place[0] == instrument for place in self.meters)
+        return changed or not known
 
     def forget(self, channel: str, start: int, end: int) -> None:
         """Readings of `<instrument>.<register>` came in [start, end]; drop what they may change."""
@@ -71,10 +108,10 @@ class Engine:
         held = self.meters.get((instrument, register))
         if held is None:
             return
-        if held[0].key is None:
+        if held.key is None:
             del self.meters[instrument, register]
         else:
-            held[0].forget(start, end)
+            held.forget(start, end)
 
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""
@@ -101,13 +138,15 @@ class Engine:
         return sorted(every, key=lambda b: (b.start, b.id))
 
     def plan(self, lines: Sequence[str], plant: PlantModel) -> PoolPlan:
-        """The pool plan of lines that share."""
-        place = tuple(sorted(lines))
+        """The pool plan of lines that share, by the windows of a plant model."""
+        names = tuple(sorted(lines))
+        place = (id(plant), names)
         held = self._plans.get(place)
         if held is None:
-            timelines = [self.timeline(line) for line in place]
-            origins = [o for line in place if (o := self.knowledge.origin(line)) is not None]
-            held = self._plans[place] = PoolPlan(timelines, plant, min(origins, default=None))
+            timelines = [self.timeline(line) for line in names]
+            origins = [o for line in names if (o := self.knowledge.origin(line)) is not None]
+            held = PoolPlan(timelines, plant, min(origins, default=None), self.knowledge.plant_at)
+            self._plans[place] = held
         return held
 
     def timeline(self, line: str) -> Timeline:
@@ -120,8 +159,8 @@ class Engine:
         register = instrument.register(source.register) if instrument else None
         if instrument is None or register is None:
             return None
-        meter, tier = self.meter(plant, instrument, register)
-        return Metered(source, instrument, register, meter, tier)
+        meter = self.meter(plant, instrument, register)
+        return Metered(source, instrument, register, meter)
 
     @property
     def closures(self) -> Closures:
@@ -129,5 +168,8 @@ class Engine:
         return self._closures
 
     def meter_findings(self) -> list[Finding]:
-        """What is odd about who delivers the registers used so far."""
+        """What is odd about who delivers the registers that meter a source."""
+        for _, plant in self.knowledge.plants:
+            for source in plant.sources:
+                self.metered(plant, source)
         return [f for found in self._meter_findings.values() for f in found]

@@ -1,18 +1,19 @@
 """What the engine remembers of envelopes and tables: sources, chains, tagged amounts.
 
 `EnvelopeIndex` holds what every reader needs; `MemoryReadings` adds the readings themselves, which
-is all a verifier has. The server keeps readings in a series store instead and shares the index.
+is all a verifier has. The server keeps readings in segments instead and shares the index.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from threading import Lock
 
 from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from mrv.channel import Channel, ChannelTable
-from mrv.envelope import Envelope
+from mrv.envelope import Column, Envelope
 from mrv.reporting.completeness import StreamChain, chain_link
 from mrv.series import Series, SeriesKey
 
@@ -28,8 +29,11 @@ def series_of(items: Sequence[tuple[int, Row]]) -> Series:
     )
 
 
-class EnvelopeIndex:
-    """Sources, chains and tagged amounts, whatever the order the entries came in."""
+class EnvelopeIndex(ABC):
+    """Sources, chains and tagged amounts, whatever the order the entries came in.
+
+    With `span` and `read`, which say where the readings are, it is a `Readings`.
+    """
 
     def __init__(self) -> None:
         self._tables: dict[str, ChannelTable] = {}
@@ -44,6 +48,11 @@ class EnvelopeIndex:
     def add_table(self, identity: str, table: ChannelTable) -> None:
         """Take in a channel table."""
         self._tables[identity] = table
+        for entry in table.channels:
+            if entry.stream:
+                key = SeriesKey(table.agent, entry.stream, entry.name)
+                self._cfgs.setdefault(key, set()).add(identity)
+                self._keys.setdefault(entry.name, set()).add(key)
         self._sources.clear()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
@@ -52,33 +61,54 @@ class EnvelopeIndex:
         for event in envelope.ev:
             if event.kind == "gap" and event.end is not None and event.end > event.t:
                 place = SeriesKey(envelope.agent, envelope.stream, event.channel)
-                self._gaps.setdefault(place, set()).add((event.t, event.end, event.reason))
+                self.learn_gap(place, (event.t, event.end, event.reason))
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
-            cfgs = self._cfgs.setdefault(key, set())
-            if envelope.cfg not in cfgs:
-                cfgs.add(envelope.cfg)
-                self._keys.setdefault(column.ch, set()).add(key)
-                self._sources.clear()
+            if envelope.cfg not in self._cfgs.get(key, ()):
+                self.learn_source(key, envelope.cfg)
             if column.length:
-                self._longest[key] = max(self._longest.get(key, 0), *column.length)
+                self.learn_length(key, max(column.length))
             if column.tag:
-                tagged = self._tagged.setdefault(key, {})
-                for t, row in rows(column):
-                    if row[3]:
-                        batch = tagged.setdefault(row[3], {})
-                        batch[t] = max(batch.get(t, row), row)
+                self._learn_tags(key, column)
+
+    def learn_gap(self, place: SeriesKey, gap: tuple[int, int, str]) -> None:
+        """A gap was stated for a channel, or for a whole stream (channel "")."""
+        self._gaps.setdefault(place, set()).add(gap)
+
+    def learn_source(self, key: SeriesKey, cfg: str) -> None:
+        """A channel was delivered under a channel table."""
+        self._cfgs.setdefault(key, set()).add(cfg)
+        self._keys.setdefault(key.channel, set()).add(key)
+        self._sources.clear()
+
+    def learn_length(self, key: SeriesKey, length: int) -> None:
+        """An amount of that length, ns, was delivered."""
+        self._longest[key] = max(self._longest.get(key, 0), length)
+
+    def _learn_tags(self, key: SeriesKey, column: Column) -> None:
+        tagged = self._tagged.setdefault(key, {})
+        for t, row in rows(column):
+            if row[3]:
+                batch = tagged.setdefault(row[3], {})
+                batch[t] = max(batch.get(t, row), row)
 
     def chain(self, agent: str, stream: str) -> StreamChain:
         """The envelopes of a stream; empty where none came."""
-        return self._chains.setdefault((agent, stream), StreamChain())
+        found = self._chains.get((agent, stream))
+        if found is None:
+            found = self._chains[agent, stream] = self.new_chain()
+        return found
+
+    def new_chain(self) -> StreamChain:
+        """An empty chain, of the kind this index keeps."""
+        return StreamChain()
 
     def chains(self) -> Sequence[tuple[tuple[str, str], StreamChain]]:
         """All chains by (agent, stream), sorted."""
         return sorted(self._chains.items())
 
     def channels(self) -> Sequence[str]:
-        """Names of all channels that delivered, sorted."""
+        """Names of all channels that deliver or are stated to, sorted."""
         return sorted(self._keys)
 
     def table(self, identity: str) -> ChannelTable | None:
@@ -101,6 +131,14 @@ class EnvelopeIndex:
             if entry is not None:
                 entries.append((cfg, entry))
         return ChannelSource(key, tuple(entries))
+
+    @abstractmethod
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns; None where there is none."""
+
+    @abstractmethod
+    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings in [start, end) and up to `margin` good ones on either side."""
 
     def longest(self, key: SeriesKey) -> int:
         """Length of the channel's longest amount, ns; 0 where it has none."""

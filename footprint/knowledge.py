@@ -18,6 +18,8 @@ from mrv.finding import Finding, Severity
 from mrv.measurement.calibration import Certificate, CertificateState, read_certificate
 from mrv.quantity import exact_number
 
+PRODUCTION = production_chain("")
+"""What the names of production chains begin with."""
 BODY_FAULTS = (
     MeterprintError,
     ValueError,
@@ -47,6 +49,14 @@ class Exchange:
     serial: str
     """New serial number; "" = as before."""
 
+    def finding(self) -> Finding:
+        """That it happened, with the registers it closed and opened."""
+        numbers = [(f"closing_{name}", str(counts)) for name, counts in self.closing]
+        numbers += [(f"opening_{name}", str(counts)) for name, counts in self.opening]
+        if self.ratio is not None:
+            numbers.append(("ratio", str(self.ratio)))
+        return Finding("exchange", self.instrument, self.at, Severity.INFO, tuple(numbers))
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedChain:
@@ -63,40 +73,97 @@ class ClosedChain:
 
 
 class Knowledge:
-    """The facts, understood. Immutable once made."""
+    """The facts, understood. Immutable once made.
 
-    def __init__(self, facts: Iterable[Fact], origins: Mapping[str, int] | None = None) -> None:
+    `earlier` is what was understood of fewer facts of the same journal: chains that have not grown
+    since are taken over from it.
+    """
+
+    def __init__(
+        self,
+        facts: Iterable[Fact],
+        origins: Mapping[str, int] | None = None,
+        earlier: Knowledge | None = None,
+    ) -> None:
         self._origins = origins
-        self.facts = sorted(facts, key=lambda f: (f.header.chain, f.header.seq))
-        self.findings: list[Finding] = []
-        registry = [f for f in self.facts if f.header.chain == REGISTRY]
+        self.chains: dict[str, list[Fact]] = {}
+        for fact in facts:
+            self.chains.setdefault(fact.header.chain, []).append(fact)
+        for listed in self.chains.values():
+            listed.sort(key=lambda f: f.header.seq)
+        self.timelines: dict[str, Timeline] = {}
+        self._timeline_findings: list[Finding] = []
+        self._registry_findings: list[Finding] = []
+        self._registry: list[Fact] = []
+        self._plants: list[tuple[int, PlantModel]] = []
+        self._certificates: dict[str, list[Certificate]] = {}
+        self._exchanges: dict[str, list[Exchange]] = {}
+        self._closed: list[ClosedChain] = []
+        self._catalogues: dict[int, Catalogue] = {}
+        self._factors: list[Factor] | None = None
+        self._factor_findings: list[Finding] = []
+        same = earlier is not None and self._same(earlier, REGISTRY)
+        if earlier is not None and same:
+            self._take_registry(earlier)
+        else:
+            self._read_registry()
+        for chain in sorted(self.chains):
+            if chain.startswith(PRODUCTION):
+                line = chain.removeprefix(PRODUCTION)
+                kept = earlier is not None and self._same(earlier, chain)
+                timeline = earlier.timelines[line] if earlier is not None and kept else None
+                self.timelines[line] = timeline or Timeline(line, self.chains[chain])
+                self._timeline_findings.extend(self.timelines[line].findings)
+
+    def _same(self, earlier: Knowledge, chain: str) -> bool:
+        """Whether a chain is what it was: chains only grow, so its length tells."""
+        return len(self.chains.get(chain, ())) == len(earlier.chains.get(chain, ()))
+
+    def _take_registry(self, earlier: Knowledge) -> None:
+        self._registry_findings = earlier._registry_findings
+        self._registry = earlier._registry
+        self._plants = earlier._plants
+        self._certificates = earlier._certificates
+        self._exchanges = earlier._exchanges
+        self._closed = earlier._closed
+        self._catalogues = earlier._catalogues
+        self._factors = earlier._factors
+        self._factor_findings = earlier._factor_findings
+
+    def _read_registry(self) -> None:
+        registry = self.registry
         replaced = {f.header.supersedes for f in registry if f.header.supersedes is not None}
         self._registry = [f for f in registry if f.header.seq not in replaced]
         self._plants = self._read_plants()
         self._certificates = self._read_certificates()
         self._exchanges = self._read_exchanges()
         self._closed = self._read_closed()
-        self.timelines: dict[str, Timeline] = {}
-        chains = {f.header.chain for f in self.facts}
-        for chain in sorted(chains):
-            if chain.startswith("production/"):
-                line = chain.removeprefix("production/")
-                self.timelines[line] = Timeline(line, self.facts)
-                self.findings.extend(self.timelines[line].findings)
-        self._catalogues: dict[int, Catalogue] = {}
-        self._factors: list[Factor] | None = None
-        self._factor_findings: list[Finding] = []
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts by chain and number."""
+        return [fact for name in sorted(self.chains) for fact in self.chains[name]]
+
+    @property
+    def registry(self) -> Sequence[Fact]:
+        """Facts of the registry by number, replaced ones too."""
+        return self.chains.get(REGISTRY, ())
 
     @property
     def registry_length(self) -> int:
         """Number of facts of the registry."""
-        return sum(1 for fact in self.facts if fact.header.chain == REGISTRY)
+        return len(self.registry)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is odd about the facts."""
+        return [*self._registry_findings, *self._timeline_findings]
 
     def _of(self, kind: str) -> list[Fact]:
         return [fact for fact in self._registry if fact.header.type == kind]
 
     def _bad(self, fact: Fact, error: Exception) -> None:
-        self.findings.append(_unreadable(fact, error))
+        self._registry_findings.append(_unreadable(fact, error))
 
     def _read_plants(self) -> list[tuple[int, PlantModel]]:
         plants = []
@@ -139,6 +206,7 @@ class Knowledge:
                 self._bad(fact, error)
                 continue
             exchanges.setdefault(exchange.instrument, []).append(exchange)
+            self._registry_findings.append(exchange.finding())
         for found in exchanges.values():
             found.sort(key=lambda e: e.at)
         return exchanges
@@ -178,7 +246,7 @@ class Knowledge:
         """
         if self._origins is not None:
             return self._origins.get(line)
-        return origin_of(f.header for f in self.facts if f.header.chain == production_chain(line))
+        return origin_of(f.header for f in self.chains.get(production_chain(line), ()))
 
     def plant_changes(self) -> list[int]:
         """Moments at which a new plant model takes over."""
@@ -191,9 +259,17 @@ class Knowledge:
     def certificate_at(
         self, instrument: str, moment: int
     ) -> tuple[Certificate | None, CertificateState]:
-        """The latest certificate that supports a reading at `moment`, else the best reason."""
+        """The latest certificate that supports a reading at `moment`, else the best reason.
+
+        A certificate is of one meter: after an exchange only one that names the new serial
+        number counts, or one that holds from then on and names none.
+        """
         state = CertificateState.MISSING
+        changes = [e for e in self.exchanges(instrument) if e.serial and e.at <= moment]
+        place = changes[-1] if changes else None
         for certificate in reversed(self.certificates(instrument)):
+            if place is not None and not _is_of(certificate, place):
+                continue
             found = certificate.state_at(moment)
             if found is CertificateState.VALID:
                 return certificate, found
@@ -238,6 +314,13 @@ class Knowledge:
             found = Catalogue(self.factors, default_uncertainty(plant.policy))
             self._catalogues[id(plant)] = found
         return found
+
+
+def _is_of(certificate: Certificate, exchange: Exchange) -> bool:
+    """Whether a certificate is of the meter an exchange brought in."""
+    if certificate.serial:
+        return certificate.serial == exchange.serial
+    return certificate.valid_from >= exchange.at
 
 
 def _unreadable(fact: Fact, error: Exception) -> Finding:

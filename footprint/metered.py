@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, Register
-from mrv.channel import AssuranceTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,6 @@ class Metered:
     """The register."""
     meter: Meter
     """Its activity over time."""
-    tier: AssuranceTier | None
-    """Tier of the channel, None = nobody delivers it."""
 
     @property
     def channel(self) -> str:

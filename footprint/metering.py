@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from footprint.authority import Authority
+from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from mrv.channel import AssuranceTier
+from mrv.interval import NS_PER_MS, ceil_ms, floor_ms
 from mrv.measurement.activity import (
     PYTHON,
     Kernels,
@@ -18,6 +22,8 @@ from mrv.measurement.activity import (
     counter_windows,
 )
 from mrv.measurement.law import MARGIN
+from mrv.quantity import Quantity
+from mrv.reporting.substitution import mean_rate_fill
 from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
@@ -57,19 +63,24 @@ class Activity:
             )
         return sums
 
-    def corrected_value(self, resolution: Fraction) -> Fraction:
-        """Corrected amount in the register's unit, ratio applied."""
-        parts = (s.ratio * part.corrected for s, part in self.parts)
-        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+    def corrected_value(self, unit: str) -> Fraction:
+        """Corrected amount in `unit`, ratio applied. Raises UnitError."""
+        parts = (count_value(s, unit) * part.corrected for s, part in self.parts)
+        return sum(parts, Fraction(0)) / MILLIONTHS
 
-    def metered_value(self, resolution: Fraction) -> Fraction:
-        """Amount before correction in the register's unit, ratio applied."""
-        parts = (s.ratio * part.metered for s, part in self.parts)
-        return sum(parts, Fraction(0)) * resolution / MILLIONTHS
+    def metered_value(self, unit: str) -> Fraction:
+        """Amount before correction in `unit`, ratio applied. Raises UnitError."""
+        parts = (count_value(s, unit) * part.metered for s, part in self.parts)
+        return sum(parts, Fraction(0)) / MILLIONTHS
+
+
+def count_value(stretch: Stretch, unit: str) -> Fraction:
+    """What one count stands for in a stretch, ratio applied, in `unit`. Raises UnitError."""
+    return stretch.ratio * Quantity(stretch.resolution, stretch.unit).to(unit).value
 
 
 class Meter:
-    """One register of one instrument, read through its authoritative channel.
+    """One register of one instrument, read through the channel that speaks for it at the time.
 
     Windows are remembered; a window is a function of its readings and their neighbours, so it
     stays right until readings near it or facts change (`forget`).
@@ -78,17 +89,68 @@ class Meter:
     def __init__(
         self,
         register: Register,
-        key: SeriesKey | None,
+        channels: tuple[Authority, ...],
         parts: tuple[Stretch, ...],
         readings: Readings,
         kernels: Kernels = PYTHON,
     ) -> None:
         self.register = register
-        self.key = key
+        self.channels = channels
+        self.key = channels[0].key if channels else None
         self.stretches = parts
-        self._readings = readings
+        self._readings = readings if len(channels) <= 1 else JoinedReadings(readings, channels)
         self._kernels = kernels
         self._windows: dict[tuple[int, int], Activity] = {}
+
+    def authorities(self, start: int, end: int) -> list[Authority]:
+        """Channels that speak for the register in [start, end), in the order of time."""
+        return [c for c in self.channels if c.start < end and c.end > start]
+
+    def tier(self, start: int, end: int) -> AssuranceTier | None:
+        """The weakest tier of the channels that speak in [start, end); None = nobody does."""
+        return max((c.tier for c in self.authorities(start, end)), default=None)
+
+    def near(self, moment: int) -> list[int]:
+        """Times of the good readings next to `moment`: one before, one at or after it, ns."""
+        if self.key is None:
+            return []
+        found = self._readings.read(self.key, moment, moment, 1)
+        return [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
+
+    def dead(self, start: int, end: int) -> int:
+        """Time in [start, end) before a counter's first good reading and after its last, ns."""
+        before, after = self.near(start), self.near(end)
+        first = min(before, default=end)
+        last = max(after, default=start)
+        return max(min(first, end) - start, 0) + max(end - max(last, start), 0)
+
+    def fill(self, start: int, end: int) -> Activity | None:
+        """What stands in for a counter's dead time in [start, end), by its mean rate beside it.
+
+        The rate is that of the time it covers in the window, else of as long a time next to it;
+        None where there is dead time and no reading to go by.
+        """
+        missing = self.dead(start, end)
+        span = self.span()
+        if not missing:
+            return Activity()
+        if span is None:
+            return None
+        lasted = (ceil_ms(span[0]), floor_ms(span[1]))
+        first, last = max(start, lasted[0]), min(end, lasted[1])
+        if first >= last:
+            far = end - start
+            first, last = (
+                (lasted[0], min(lasted[0] + far, lasted[1]))
+                if lasted[0] >= end
+                else (max(lasted[1] - far, lasted[0]), lasted[1])
+            )
+        if first >= last:
+            return None
+        covered = self.whole(first, last).total.corrected
+        amount = mean_rate_fill(covered, (last - first) // NS_PER_MS, missing // NS_PER_MS)
+        stretch = next(s for s in self.stretches if s.start <= last - 1 < s.end)
+        return Activity(((stretch, WindowSum(corrected=amount, metered=amount)),))
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
@@ -124,9 +186,12 @@ class Meter:
         else:  # an amount that starts before the window may reach into it
             series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
+        before: Stretch | None = None
         for stretch in self.stretches:
             if self.register.kind == "counter":
-                piece = _steps_ending_in(series, stretch, cuts)
+                joined = before is None or same_counts(before, stretch)
+                before = stretch
+                piece = _steps_ending_in(series, stretch, cuts, joined=joined)
             else:
                 piece = _amounts_in(series, stretch, tagged=False)
             if len(piece) == 0:
@@ -146,7 +211,7 @@ class Meter:
             return Activity()
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
@@ -161,11 +226,24 @@ class Meter:
         series = self._readings.read(self.key, start, end, 0)
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, tagged=True)
+            piece = _amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
         return Activity(tuple(parts))
+
+    def with_tagged(self, start: int, end: int) -> Activity:
+        """Activity in [start, end) with the tagged amounts that begin in it, whole."""
+        activity = self.windows([start, end])[0]
+        if self.key is None or self.register.kind != "amount":
+            return activity
+        series = self._readings.read(self.key, start, end, 0)
+        for stretch in self.stretches:
+            piece = _amounts_in(series, stretch, untagged=False)
+            if len(piece):
+                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
+                activity += Activity(((stretch, window),))
+        return activity
 
     def longest(self) -> int:
         """Length of the longest amount, ns; 0 for a counter."""
@@ -178,13 +256,20 @@ class Meter:
         return [] if self.key is None else self._readings.tags(self.key)
 
 
-def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
-    """Amounts that start in the stretch; without those tagged with a batch unless asked for."""
+def same_counts(one: Stretch, other: Stretch) -> bool:
+    """Whether a count means the same in both, so that a step can run from one into the other."""
+    return (one.unit, one.resolution) == (other.unit, other.resolution)
+
+
+def _amounts_in(
+    series: Series, stretch: Stretch, *, tagged: bool = True, untagged: bool = True
+) -> Series:
+    """Amounts that start in the stretch: those tagged with a batch, those that are not, or both."""
     places = [
         i
         for i in range(len(series))
         if stretch.start <= series.t[i] < stretch.end
-        and (tagged or not series.tag or not series.tag[i])
+        and (tagged if series.tag and series.tag[i] else untagged)
     ]
     return Series(
         [int(series.t[i]) for i in places],
@@ -194,8 +279,12 @@ def _amounts_in(series: Series, stretch: Stretch, *, tagged: bool) -> Series:
     )
 
 
-def _steps_ending_in(series: Series, stretch: Stretch, cuts: Sequence[int]) -> Series:
+def _steps_ending_in(
+    series: Series, stretch: Stretch, cuts: Sequence[int], *, joined: bool
+) -> Series:
     """Readings that make the steps which end in the stretch, with its exchange readings.
+
+    Where it is not `joined` to the one before, no step runs into it.
 
     An opening or closing reading stands beside a window only where no more than MARGIN readings
     lie between them; else it is too far away to matter and would make a step of its own.
@@ -221,7 +310,7 @@ def _steps_ending_in(series: Series, stretch: Stretch, cuts: Sequence[int]) -> S
         near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
         if near and (not t or t[0] > stretch.start):
             t, v, ok = [stretch.start, *t], [stretch.opening, *v], [1, *ok]
-    else:
+    elif joined:
         before = [i for i in range(size) if series.t[i] < stretch.start and series.ok[i]][-1:]
         for i in before:
             t, v, ok = [int(series.t[i]), *t], [int(series.v[i]), *v], [1, *ok]

@@ -102,6 +102,9 @@ class EmissionSource:
     """Factor it asks for; None = not mapped yet, so the footprint is incomplete."""
     outside: LocalText | None
     """Why it lies outside the boundary; None = inside."""
+    declared: str = ""
+    """Unit in which somebody states its amount for each batch (a refrigerant, a purchased part);
+    "" = it is not declared."""
 
     @property
     def shared(self) -> bool:
@@ -151,6 +154,10 @@ class Balance:
     """`<instrument>.<register>`."""
     subs: tuple[str, ...]
     """`<instrument>.<register>` each."""
+    window: int = 86_400 * NS_PER_S
+    """Length of the windows it is drawn up over, ns: the plant day."""
+    k: Fraction = Fraction(2)
+    """A residual beyond k·u is a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +176,8 @@ class Policy:
     """Allocation key: good_mass | good_count."""
     mpe_rule: MpeRule = MpeRule.RECTANGULAR
     """How an MPE becomes a standard uncertainty."""
+    fill: str = "mean_rate"
+    """What stands in for a dead register: mean_rate of the time it covered | none."""
     admissible: str = "ABCD"
     """Assurance tiers that may carry a footprint."""
     factor_uncertainty: tuple[tuple[str, Fraction], ...] = ()

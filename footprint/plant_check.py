@@ -6,8 +6,9 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from footprint.plant import TIERS, EmissionSource, PlantModel
+from footprint.plant import TIERS, Balance, EmissionSource, PlantModel
 from mrv.errors import InputError
+from mrv.quantity import UnitError, unit
 
 
 def cross_check(plant: PlantModel, faults: list[InputError]) -> None:
@@ -36,6 +37,7 @@ def cross_check(plant: PlantModel, faults: list[InputError]) -> None:
         _channel(plant, balance.main, f"{where}.main", faults)
         for i, sub in enumerate(balance.subs):
             _channel(plant, sub, f"{where}.subs[{i}]", faults)
+        _one_kind(plant, balance, where, faults)
     unknown = sorted(set(plant.policy.admissible) - set(TIERS))
     if unknown or not plant.policy.admissible:
         faults.append(
@@ -44,6 +46,36 @@ def cross_check(plant: PlantModel, faults: list[InputError]) -> None:
                 field="policy.admissible_tiers",
             )
         )
+
+
+def _one_kind(plant: PlantModel, balance: Balance, where: str, faults: list[InputError]) -> None:
+    """A balance joins meters of one kind of unit, each once, and at least one below the main."""
+    if not balance.subs:
+        faults.append(InputError("a balance has meters below the main one", field=f"{where}.subs"))
+    kinds = {}
+    for name in (balance.main, *balance.subs):
+        instrument, _, register = name.partition(".")
+        model = plant.instrument(instrument)
+        found = model.register(register) if model else None
+        if found is not None:
+            kinds[name] = "gauge" if found.kind == "gauge" else _kind(found.unit)
+    for i, sub in enumerate(balance.subs):
+        field = f"{where}.subs[{i}]"
+        if sub == balance.main or sub in balance.subs[:i]:
+            faults.append(InputError(f"{sub!r} stands twice in the balance", field=field))
+        elif balance.main in kinds and kinds.get(sub, kinds[balance.main]) != kinds[balance.main]:
+            faults.append(
+                InputError(f"{kinds[sub]} does not balance {kinds[balance.main]}", field=field)
+            )
+    if kinds.get(balance.main) == "gauge":
+        faults.append(InputError("a gauge adds up to nothing", field=f"{where}.main"))
+
+
+def _kind(symbol: str) -> str:
+    try:
+        return unit(symbol).kind
+    except UnitError:
+        return symbol
 
 
 def _unique(names: Sequence[str], where: str, faults: list[InputError]) -> None:
@@ -69,6 +101,15 @@ def _source(
             faults.append(
                 InputError(f"no line is called {name!r}", field=f"{where}.line", hint=hint)
             )
+    if source.declared and (source.instrument or source.shared):
+        how = "has a meter" if source.instrument else "serves several lines"
+        faults.append(
+            InputError(
+                f"a source that {how} is not declared for each batch",
+                field=f"{where}.declared",
+                hint="declare it for one line, without instrument",
+            )
+        )
     if source.instrument:
         _meter(plant, source.instrument, source.register, where, faults)
     elif source.register:

@@ -111,7 +111,9 @@ def _factor(node: Node) -> FactorRequest | None:
 
 
 def _source(node: Node) -> EmissionSource:
-    node.members(("id", "name", "line", "lines", "instrument", "register", "factor", "outside"))
+    node.members(
+        ("id", "name", "line", "lines", "instrument", "register", "factor", "outside", "declared")
+    )
     name = node.child("id").text()
     lines = node.child("lines").texts() or node.child("line").texts()
     if not lines:
@@ -125,6 +127,7 @@ def _source(node: Node) -> EmissionSource:
         register=node.child("register").text(""),
         factor=_factor(node.child("factor")),
         outside=None if outside.value is None else _local(outside, ""),
+        declared="" if node.child("declared").value is None else _unit(node.child("declared")),
     )
 
 
@@ -175,6 +178,7 @@ def _policy(node: Node) -> Policy:
             "gap_s",
             "key",
             "mpe_rule",
+            "fill",
             "admissible_tiers",
             "factor_uncertainty_percent",
         )
@@ -188,6 +192,7 @@ def _policy(node: Node) -> Policy:
         gap=node.child("gap_s").integer(900) * NS_PER_S,
         key=node.child("key").choice(("good_count", "good_mass"), "good_count"),
         mpe_rule=MpeRule(node.child("mpe_rule").choice(tuple(MpeRule), MpeRule.RECTANGULAR)),
+        fill=node.child("fill").choice(("mean_rate", "none"), "mean_rate"),
         admissible=node.child("admissible_tiers").text("ABCD"),
         factor_uncertainty=tuple(
             (name, defaults.child(name).number(positive=True)) for name in sorted(table)
@@ -196,8 +201,14 @@ def _policy(node: Node) -> Policy:
 
 
 def _balance(node: Node) -> Balance:
-    node.members(("id", "main", "subs"))
-    return Balance(node.child("id").text(), node.child("main").text(), node.child("subs").texts())
+    node.members(("id", "main", "subs", "window_s", "k"))
+    return Balance(
+        node.child("id").text(),
+        node.child("main").text(),
+        node.child("subs").texts(),
+        node.child("window_s").integer(86_400, low=60) * NS_PER_S,
+        node.child("k").number("2", positive=True),
+    )
 
 
 _PLANT = (

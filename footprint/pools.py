@@ -6,7 +6,7 @@ next that has some. Good output of a batch is spread evenly over its time by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,6 +37,8 @@ class PoolGroup:
 
 def key_of(batch: Batch, plant: PlantModel) -> int:
     """Allocation key of a whole batch: good output, in millionths of a unit or of a kg."""
+    if batch.key is not None:
+        return batch.key
     if plant.policy.key == "good_mass":
         product = plant.product(batch.product)
         mass = product.mass_kg if product else Fraction(0)
@@ -45,13 +47,22 @@ def key_of(batch: Batch, plant: PlantModel) -> int:
 
 
 class PoolPlan:
-    """Windows and keys of the lines that share a pool; a function of facts alone."""
+    """Windows and keys of the lines that share a pool; a function of facts alone.
+
+    `plant` gives the length of the windows; the keys of a window are those of the plant model that
+    holds at its start, so that all batches in it share by one table.
+    """
 
     def __init__(
-        self, timelines: Sequence[Timeline], plant: PlantModel, origin: int | None
+        self,
+        timelines: Sequence[Timeline],
+        plant: PlantModel,
+        origin: int | None,
+        plant_at: Callable[[int], PlantModel | None] = lambda _: None,
     ) -> None:
         self._timelines = timelines
         self._plant = plant
+        self._plant_at = plant_at
         self._window = plant.policy.pool_window
         self._offset = plant.policy.pool_offset
         self._origin = origin
@@ -68,12 +79,13 @@ class PoolPlan:
             return held
         keys: dict[str, int] = {}
         pending = False
+        plant = self._plant_at(start) or self._plant
         for timeline in self._timelines:
             for batch in timeline.overlapping(start, end):
                 if batch.end is None:
                     pending = True
                     continue
-                whole = key_of(batch, self._plant)
+                whole = key_of(batch, plant)
                 key = spread(whole, batch.start, batch.end, start, end)
                 if key > 0:
                     keys[batch.id] = key

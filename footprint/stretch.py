@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from footprint.knowledge import Knowledge
@@ -34,6 +34,10 @@ class Stretch:
     """Moment at which it ceases, ns; FOREVER = open."""
     ratio: Fraction
     """Transformer ratio, > 0."""
+    unit: str
+    """Unit of the register."""
+    resolution: Fraction
+    """Value of one count in `unit`, > 0."""
     law: LawParameters
     """Modulus, plausible rate, gap rule and correction curve."""
     certificate: Certificate | None
@@ -45,11 +49,18 @@ class Stretch:
     closing: int | None = None
     """Register at the end where it was exchanged there, counts."""
 
+    def meaning(self) -> tuple[object, ...]:
+        """What holds in it, apart from when."""
+        return self.ratio, self.unit, self.resolution, self.law, self.certificate, self.state
+
 
 def stretches(
     knowledge: Knowledge, plant: PlantModel, instrument: Instrument, register: Register
 ) -> tuple[Stretch, ...]:
-    """The stretches of a register, in the order of time, without a gap between them."""
+    """The stretches of a register, in the order of time, without a gap between them.
+
+    `plant` with its `instrument` and `register` stands in where a plant model lacks them.
+    """
     exchanges = knowledge.exchanges(instrument.id)
     cuts = {0, FOREVER, *(e.at for e in exchanges), *knowledge.plant_changes()}
     for certificate in knowledge.certificates(instrument.id):
@@ -61,10 +72,7 @@ def stretches(
         model = knowledge.plant_at(start) or plant
         here = model.instrument(instrument.id) or instrument
         stated = here.register(register.id) or register
-        ratio = here.ratio
-        for exchange in exchanges:
-            if exchange.at <= start and exchange.ratio is not None:
-                ratio = exchange.ratio
+        ratio = _ratio_at(knowledge, instrument, start)
         paper, state = knowledge.certificate_at(instrument.id, start)
         load, ppm = curve(paper)
         opened = next((e for e in exchanges if e.at == start), None)
@@ -74,6 +82,8 @@ def stretches(
                 start,
                 end,
                 ratio,
+                stated.unit,
+                stated.resolution,
                 LawParameters(
                     stated.modulus,
                     stated.max_rate,
@@ -90,27 +100,30 @@ def stretches(
     return _merged(found)
 
 
+def _ratio_at(knowledge: Knowledge, instrument: Instrument, moment: int) -> Fraction:
+    """The transformer ratio in force: what an exchange, or a plant that changes it, said last."""
+    stated: list[tuple[int, Fraction]] = []
+    before: Fraction | None = None
+    for place, (since, plant) in enumerate(knowledge.plants):
+        model = plant.instrument(instrument.id)
+        if model is not None and model.ratio != before:
+            before = model.ratio
+            stated.append((since if place else 0, before))
+    exchanges = knowledge.exchanges(instrument.id)
+    stated += [(e.at, e.ratio) for e in exchanges if e.ratio is not None]
+    stated.sort(key=lambda pair: pair[0])
+    known = [ratio for since, ratio in stated if since <= moment]
+    return known[-1] if known else instrument.ratio
+
+
 def _merged(found: Sequence[Stretch]) -> tuple[Stretch, ...]:
     merged: list[Stretch] = []
     for stretch in found:
         last = merged[-1] if merged else None
-        if (
-            last is not None
-            and last.closing is None
-            and stretch.opening is None
-            and (last.ratio, last.law, last.certificate, last.state)
-            == (stretch.ratio, stretch.law, stretch.certificate, stretch.state)
-        ):
-            merged[-1] = Stretch(
-                last.start,
-                stretch.end,
-                last.ratio,
-                last.law,
-                last.certificate,
-                last.state,
-                last.opening,
-                stretch.closing,
-            )
-        else:
-            merged.append(stretch)
+        if last is not None and last.closing is None and stretch.opening is None:
+            joined = replace(last, end=stretch.end, closing=stretch.closing)
+            if joined == replace(stretch, start=last.start, opening=last.opening):
+                merged[-1] = joined
+                continue
+        merged.append(stretch)
     return tuple(merged)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
-from mrv.errors import MeterprintError
+from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.interval import floor_ms
-from mrv.quantity import exact_number
+from mrv.quantity import UnitError, exact_number, unit
 
 OPEN = 2**63
 """Later than any moment: where an open batch ends for now."""
@@ -38,10 +39,26 @@ class Batch:
     """Scrap in millionths of the declared unit, ≥ 0."""
     facts: tuple[int, ...] = ()
     """seq of the production facts it rests on."""
+    key: int | None = None
+    """Allocation key where only a key sheet states it; None = it follows from the output."""
 
     def covers(self, moment: int) -> bool:
         """Whether the batch claims `moment`."""
         return self.start <= moment and (self.end is None or moment < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The amount of a source that somebody states for a batch."""
+
+    source: str
+    """Emission source."""
+    amount: Fraction
+    """Amount, ≥ 0."""
+    unit: str
+    """Its unit."""
+    u_percent: Fraction
+    """95 % half-width of the amount, per cent; 0 = counted or taken as exact."""
 
 
 class TileKind(StrEnum):
@@ -68,12 +85,19 @@ class Tile:
 
 
 class Timeline:
-    """The batches of one line, out of its production chain."""
+    """The batches of one line, out of its production chain.
 
-    def __init__(self, line: str, facts: Iterable[Fact]) -> None:
+    `keys` are the allocation keys of batches whose events stay closed.
+    """
+
+    def __init__(
+        self, line: str, facts: Iterable[Fact], keys: Mapping[str, int] | None = None
+    ) -> None:
         self.line = line
         self.findings: list[Finding] = []
         self.batches: dict[str, Batch] = {}
+        self.declared: dict[tuple[str, str], Declared] = {}
+        self._keys = keys or {}
         self._read([fact for fact in facts if fact.header.chain == f"production/{line}"])
         self._ordered = sorted(self.batches.values(), key=lambda b: (b.start, b.id))
         self._starts = [(b.start, b.id) for b in self._ordered]
@@ -96,6 +120,19 @@ class Timeline:
         place = bisect_right(self._ends, (moment, "\uffff")) - 1
         return self.batches[self._ends[place][1]] if place >= 0 else None
 
+    def after(self, moment: int) -> Batch | None:
+        """The batch that starts first at or after `moment`."""
+        place = bisect_left(self._starts, (moment, ""))
+        return self._ordered[place] if place < len(self._ordered) else None
+
+    def output_after(self, moment: int) -> int | None:
+        """End of the first batch with good output that ends after `moment`, ns."""
+        for place in range(bisect_right(self._ends, (moment, "\uffff")), len(self._ends)):
+            end, name = self._ends[place]
+            if self.batches[name].good:
+                return end
+        return None
+
     def _find(self, rule: str, subject: str, at: int) -> None:
         self.findings.append(Finding(rule, subject, at, Severity.ERROR))
 
@@ -110,6 +147,9 @@ class Timeline:
         for fact in valid:
             if fact.header.type == "batch_ended":
                 self._end(fact)
+        for fact in valid:
+            if fact.header.type == "amount_declared":
+                self._declare(fact)
 
     def _start(self, fact: Fact) -> None:
         moment = floor_ms(fact.header.valid_from or 0)
@@ -146,7 +186,23 @@ class Timeline:
                 good=good,
                 scrap=scrap,
                 facts=(*batch.facts, fact.header.seq),
+                key=self._keys.get(batch.id),
             )
+
+    def _declare(self, fact: Fact) -> None:
+        moment = floor_ms(fact.header.valid_from or 0)
+        try:
+            stated = read_declared(fact.body)
+        except MeterprintError:
+            self._find("declared_unreadable", fact.subject, moment)
+            return
+        place = (fact.subject, stated.source)
+        if fact.subject not in self.batches:
+            self._find("declared_without_batch", fact.subject, moment)
+        elif place in self.declared:
+            self._find("declared_twice", f"{fact.subject}/{stated.source}", moment)
+        else:
+            self.declared[place] = stated
 
     def tiles(self, start: int, end: int, changeover_ns: int) -> list[Tile]:
         """The tiles of [start, end), without a gap, cut also at both ends.
@@ -187,6 +243,30 @@ class Timeline:
             ):
                 return Tile(left, right, TileKind.CHANGEOVER, (later[1],))
         return Tile(left, right, TileKind.IDLE, ())
+
+
+def read_declared(body: Mapping[str, object]) -> Declared:
+    """What the body of an `amount_declared` fact states. Raises InputError naming the field."""
+    numbers = []
+    for name, default in (("quantity", None), ("u_percent", "0")):
+        try:
+            number = exact_number(str(body.get(name, default)).strip())
+        except ValueError as error:
+            raise InputError(
+                f"a number is expected, seen {body.get(name)!r}", field=name
+            ) from error
+        if number < 0:
+            raise InputError(f"a number is not negative, seen {body.get(name)!r}", field=name)
+        numbers.append(number)
+    symbol = str(body.get("unit", ""))
+    try:
+        unit(symbol)
+    except UnitError as error:
+        raise InputError(str(error), field="unit", hint=error.hint) from error
+    source = body.get("source")
+    if not isinstance(source, str) or not source:
+        raise InputError("the emission source is expected", field="source")
+    return Declared(source, numbers[0], symbol, numbers[1])
 
 
 def millionths(value: object) -> int:

@@ -6,25 +6,31 @@ import csv
 import io
 import threading
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from footprint.timeline import read_declared
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
 from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact, production_chain
 from mrv.quantity import exact_number
 
-FIELDS = ("id", "line", "batch", "product", "event", "good", "scrap", "t", "supersedes")
-"""Fields of a batch event."""
-STARTED, ENDED = "batch_started", "batch_ended"
+FIELDS = (
+    *("id", "line", "batch", "product", "event", "good", "scrap", "t", "supersedes"),
+    *("source", "quantity", "unit", "u_percent"),
+)
+"""Fields of a batch event; the last four only of a declaration."""
+STARTED, ENDED, DECLARED = "batch_started", "batch_ended", "amount_declared"
+KINDS = {"start": STARTED, "end": ENDED, "declare": DECLARED}
+"""Word of an event → type of the fact it makes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchEvent:
-    """A batch starts or ends."""
+    """A batch starts or ends, or somebody states what a source gave to it."""
 
     id: str
     """Event id, unique: the same one twice is one event."""
@@ -32,16 +38,15 @@ class BatchEvent:
     """Line."""
     batch: str
     """Batch."""
-    product: str
-    """Product; only of a start."""
-    ends: bool
-    """Whether it is the end."""
-    good: str
-    """Good output, exact decimal; only of an end."""
-    scrap: str
-    """Scrap, exact decimal; only of an end."""
+    kind: str
+    """Type of the fact: batch_started, batch_ended or amount_declared."""
+    content: Mapping[str, str]
+    """Body of the fact but for event and batch: product; good and scrap; or source, quantity,
+    unit and u_percent. Numbers are exact decimals."""
     t: int
     """Moment, ns UTC."""
+    supersedes: int | None
+    """seq of the production fact it corrects, None = none."""
 
 
 def _decimal(body: Mapping[str, Any], name: str) -> str:
@@ -105,22 +110,47 @@ def read_event(body: Mapping[str, Any]) -> BatchEvent:
         if not isinstance(value, (str, int)) or not str(value) or len(str(value)) > 128:
             raise InputError(f"a text is expected, seen {value!r:.60}", field=name)
         texts[name] = _plain(str(value), name)
-    if texts["event"] not in ("start", "end"):
-        raise InputError(f"start or end is expected, seen {texts['event']!r}", field="event")
-    ends = texts["event"] == "end"
-    product = _plain(str(body.get("product") or ""), "product")
-    if not ends and not product:
-        raise InputError("a start names its product", field="product")
+    if texts["event"] not in KINDS:
+        raise InputError(
+            f"one of {', '.join(KINDS)} is expected, seen {texts['event']!r}", field="event"
+        )
+    kind = KINDS[texts["event"]]
     return BatchEvent(
         texts["id"],
         texts["line"],
         texts["batch"],
-        product,
-        ends,
-        _decimal(body, "good"),
-        _decimal(body, "scrap"),
+        kind,
+        _content(kind, body),
         moment(body.get("t", "")),
+        _seq(body.get("supersedes")),
     )
+
+
+def _content(kind: str, body: Mapping[str, Any]) -> dict[str, str]:
+    if kind == STARTED:
+        product = _plain(str(body.get("product") or ""), "product")
+        if not product:
+            raise InputError("a start names its product", field="product")
+        return {"product": product}
+    if kind == ENDED:
+        return {"good": _decimal(body, "good"), "scrap": _decimal(body, "scrap")}
+    source = _plain(str(body.get("source") or ""), "source")
+    content = {"source": source, "quantity": str(body.get("quantity", ""))}
+    content |= {"unit": str(body.get("unit", "")), "u_percent": _decimal(body, "u_percent")}
+    read_declared(content)
+    return content
+
+
+def _seq(value: object) -> int | None:
+    """Number of the fact an event corrects; in a table it is written as text."""
+    if value is None:
+        return None
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InputError(
+            f"the number of a fact is expected, seen {value!r:.40}", field="supersedes"
+        )
+    return int(text)
 
 
 class BatchEvents:
@@ -133,15 +163,27 @@ class BatchEvents:
         lines: Callable[[], list[str]],
         on_fact: Callable[[Fact], None] | None = None,
     ) -> None:
+        self._journal = journal
         self._writer = writer
         self._lines = lines
         self._on_fact = on_fact
         self._lock = threading.Lock()
-        self._seen: dict[str, Fact] = {
-            str(fact.body["event_id"]): fact
-            for fact in load_facts(journal)
-            if fact.header.type in (STARTED, ENDED) and "event_id" in fact.body
-        }
+        self._seen: dict[str, Fact] = {}
+        self._line_of: dict[str, str] = {}
+        self._started: dict[tuple[str, int], str] = {}
+        for fact in load_facts(journal):
+            if fact.header.type in KINDS.values():
+                self._keep(fact)
+
+    def _keep(self, fact: Fact) -> None:
+        if "event_id" in fact.body:
+            self._seen[str(fact.body["event_id"])] = fact
+        header = fact.header
+        if header.supersedes is not None:
+            self._line_of.pop(self._started.get((header.chain, header.supersedes), ""), None)
+        if header.type == STARTED:
+            self._started[header.chain, header.seq] = fact.subject
+            self._line_of[fact.subject] = header.chain.removeprefix(production_chain(""))
 
     def take(self, body: Mapping[str, Any], author: str) -> tuple[Fact, bool]:
         """The fact an event makes and whether it is new.
@@ -157,44 +199,55 @@ class BatchEvents:
                 field="line",
                 hint=f"lines: {', '.join(sorted(lines))}",
             )
-        content: dict[str, Any] = {"event_id": event.id, "batch": event.batch}
-        if event.ends:
-            content |= {"good": event.good, "scrap": event.scrap}
-        else:
-            content["product"] = event.product
-        supersedes = body.get("supersedes")
-        if supersedes is not None and not (isinstance(supersedes, int) and supersedes >= 0):
-            raise InputError(f"a number is expected, seen {supersedes!r}", field="supersedes")
+        content: dict[str, Any] = {"event_id": event.id, "batch": event.batch, **event.content}
+        chain = production_chain(event.line)
         with self._lock:
             known = self._seen.get(event.id)
             if known is not None:
-                same = known.body == content and known.header.valid_from == event.t
-                if same:
+                header = known.header
+                if (header.chain, known.body, header.valid_from) == (chain, content, event.t):
                     return known, False
                 raise InputError(
                     f"event {event.id!r} was taken with other content",
                     field="id",
                     hint="send a correction under a new id, with `supersedes`",
                 )
+            self._check_place(event, chain)
             fact = self._writer.record(
-                production_chain(event.line),
-                ENDED if event.ends else STARTED,
+                chain,
+                event.kind,
                 event.batch,
                 content,
                 author=author,
                 valid_from=event.t,
-                supersedes=supersedes,
+                supersedes=event.supersedes,
             )
-            self._seen[event.id] = fact
+            self._keep(fact)
         if self._on_fact is not None:
             self._on_fact(fact)
         return fact, True
 
+    def _check_place(self, event: BatchEvent, chain: str) -> None:
+        """A batch runs on one line, and a correction names a fact that is there."""
+        line = self._line_of.get(event.batch, event.line)
+        if line != event.line:
+            raise InputError(
+                f"batch {event.batch!r} runs on line {line}, not {event.line}",
+                field="line",
+                hint="give the other batch a name of its own",
+            )
+        length = self._journal.chain_length(chain)[0]
+        if event.supersedes is not None and event.supersedes >= length:
+            raise InputError(
+                f"{chain} has {length} facts, there is no #{event.supersedes}", field="supersedes"
+            )
+
     def take_csv(self, text: str, file: str, author: str) -> tuple[int, list[InputError]]:
         """Events of a CSV file; how many were taken, and each bad row with its line."""
-        taken, errors = 0, []
-        reader = csv.DictReader(io.StringIO(text))
-        for row in reader:
+        taken = 0
+        errors: list[InputError] = []
+        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+        for row in _rows(reader, file, errors):
             record = {name: value for name, value in row.items() if value not in (None, "")}
             try:
                 if None in row:
@@ -213,3 +266,13 @@ class BatchEvents:
                     )
                 )
         return taken, errors
+
+
+def _rows(
+    reader: csv.DictReader[str], file: str, errors: list[InputError]
+) -> Iterator[dict[str, str]]:
+    """Rows of a table until one that is no CSV at all, which ends it and is an error."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        errors.append(InputError(f"is not CSV: {error}", file=file, line=reader.line_num))

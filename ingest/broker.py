@@ -14,8 +14,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.broker_certificates import CLIENT, SERVER, has_authority, tls_files
-from ingest.broker_config import access_list, check_listener, configuration
+from ingest.broker_certificates import CLIENT, has_authority, tls_files
+from ingest.broker_config import check_listener, configuration, write_doors
 from ingest.broker_demo import DemoBroker
 from ingest.broker_port import LOOPBACK, Broker, answers, free_port
 from mrv.errors import MeterprintError
@@ -60,17 +60,18 @@ class Mosquitto:
         self._program = program
         self.port = port or free_port()
         listen = LOOPBACK if guard is None else guard.listen
-        self.host = LOOPBACK if listen in ("0.0.0.0", "::") else listen  # noqa: S104 (compared)
+        self.host = LOOPBACK
+        self._listen = LOOPBACK if listen in ("0.0.0.0", "::") else listen  # noqa: S104 (compared)
         self.tls: ssl.SSLContext | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self._config = directory / "mosquitto.conf"
-        tls = acl = None
+        self.ingest_port = self.port
+        doors = None
         if guard is not None:
-            tls, acl = tls_files(guard.keys, SERVER), directory / "acl"
-            acl.write_text(access_list(guard.site))
-            acl.chmod(0o600)
+            self.ingest_port = free_port()
+            doors = write_doors(guard.keys, guard.site, directory, self.ingest_port)
             self.tls = tls_files(guard.keys, CLIENT).context()
-        text = configuration(self.port, listen, directory, tls, acl)
+        text = configuration(self.port, listen, directory, doors)
         if os.geteuid() == 0:  # else it drops to a user who cannot write into the directory
             text += "user root\n"
         self._config.write_text(text)
@@ -87,9 +88,9 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it and wait until it accepts connections. Raises MeterprintError."""
-        if answers(self.port, self.host):
+        if answers(self.port, self._listen):
             raise MeterprintError(
-                f"port {self.port} on {self.host} is taken: another broker, or another site, runs",
+                f"port {self.port} on {self._listen} is taken: another broker or site runs",
                 hint="end it, name another --broker-port (0 = any free one), or use it by --broker",
             )
         self._process = subprocess.Popen(  # noqa: S603
@@ -100,7 +101,7 @@ class Mosquitto:
             start_new_session=True,
         )
         for _ in range(START_TRIES):
-            if answers(self.port, self.host):
+            if answers(self.port, self._listen) and answers(self.ingest_port):
                 return
             try:
                 code = self._process.wait(timeout=0.025)

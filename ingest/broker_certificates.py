@@ -30,8 +30,10 @@ from mrv.verification.note import PublicKey, SecretKey
 
 INGEST = "meterprint ingest"
 """Common name of ingest: no agent can have it, as an agent's name holds no space."""
-AUTHORITY, SERVER, CLIENT = "broker-ca", "broker-server", "broker-ingest"
-"""Files of the key folder, each `.pem` and `.key`."""
+AUTHORITY, SERVER = "broker-ca", "broker-server"
+"""Files of the key folder, each `.pem` and `.key`: authority of agents and server, the server."""
+INGEST_AUTHORITY, CLIENT = "broker-ingest-ca", "broker-ingest"
+"""Likewise: who vouches for ingest alone, so that no agent can enter by its door; ingest."""
 AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
 """How long certificates hold; 825 days is the most that TLS clients of Apple accept of a leaf."""
 EARLIER = timedelta(hours=1)
@@ -80,7 +82,7 @@ def has_authority(keys: Path) -> bool:
     """Whether a site has made the certificates of its broker."""
     return all(
         (keys / f"{name}{kind}").exists()
-        for name in (AUTHORITY, SERVER, CLIENT)
+        for name in (AUTHORITY, INGEST_AUTHORITY, SERVER, CLIENT)
         for kind in (".pem", ".key")
     )
 
@@ -128,25 +130,30 @@ def make_authority(keys: Path, site: str, names: list[str]) -> None:
                     f"a host name or an address is expected, seen {name!r}", field="--name"
                 ) from error
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (keys / f"{AUTHORITY}.key").exists():
-        secret = ec.generate_private_key(ec.SECP256R1())
-        holder = _name(f"{site[:40]} broker authority", site)
-        made = (
-            _builder(holder, holder, secret.public_key(), AUTHORITY_DAYS)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .sign(secret, SHA256())
-        )
-        _keep(keys / f"{AUTHORITY}.pem", made.public_bytes(Encoding.PEM))
-        _keep(keys / f"{AUTHORITY}.key", _pem(secret))
-    for file, common, purpose, extra in (
-        (SERVER, f"{site[:50]} broker", ExtendedKeyUsageOID.SERVER_AUTH, sans),
-        (CLIENT, INGEST, ExtendedKeyUsageOID.CLIENT_AUTH, []),
+    for file in (AUTHORITY, INGEST_AUTHORITY):
+        if not (keys / f"{file}.key").exists():
+            _found_authority(keys, site, file)
+    for authority, file, common, purpose, extra in (
+        (AUTHORITY, SERVER, f"{site[:50]} broker", ExtendedKeyUsageOID.SERVER_AUTH, sans),
+        (INGEST_AUTHORITY, CLIENT, INGEST, ExtendedKeyUsageOID.CLIENT_AUTH, []),
     ):
         secret = ec.generate_private_key(ec.SECP256R1())
-        certificate = _issue(keys, site, common, secret.public_key(), purpose, extra)
+        issued = _issue(keys, authority, site, common, secret.public_key(), purpose, extra)
         _keep(keys / f"{file}.key", _pem(secret))
-        _keep(keys / f"{file}.pem", certificate)
+        _keep(keys / f"{file}.pem", issued)
+
+
+def _found_authority(keys: Path, site: str, file: str) -> None:
+    secret = ec.generate_private_key(ec.SECP256R1())
+    holder = _name(f"{site[:40]} {file}", site)
+    made = (
+        _builder(holder, holder, secret.public_key(), AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(secret, SHA256())
+    )
+    _keep(keys / f"{file}.pem", made.public_bytes(Encoding.PEM))
+    _keep(keys / f"{file}.key", _pem(secret))
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -184,6 +191,7 @@ def _builder(
 
 def _issue(
     keys: Path,
+    authority: str,
     site: str,
     common: str,
     key: ec.EllipticCurvePublicKey | Ed25519PublicKey,
@@ -191,8 +199,8 @@ def _issue(
     names: list[x509.GeneralName],
 ) -> bytes:
     try:
-        authority = x509.load_pem_x509_certificate((keys / f"{AUTHORITY}.pem").read_bytes())
-        secret = load_pem_private_key((keys / f"{AUTHORITY}.key").read_bytes(), None)
+        issuer = x509.load_pem_x509_certificate((keys / f"{authority}.pem").read_bytes())
+        secret = load_pem_private_key((keys / f"{authority}.key").read_bytes(), None)
     except (OSError, ValueError) as error:
         raise InputError(
             f"the broker's authority in {keys} cannot be read: {error}",
@@ -200,7 +208,7 @@ def _issue(
         ) from error
     assert isinstance(secret, ServerKey)
     builder = (
-        _builder(_name(common, site), authority.subject, key, LEAF_DAYS)
+        _builder(_name(common, site), issuer.subject, key, LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -220,8 +228,14 @@ def agent_certificate(keys: Path, site: str, agent: PublicKey) -> bytes:
             f"an agent's name holds no space, slash, plus or hash, seen {agent.name!r}",
             field="agent",
         )
+    if agent.name.startswith(f"{site}-ingest"):
+        raise InputError(
+            f"{agent.name!r} is what a session of ingest is called",
+            field="agent",
+            hint="choose another name for the agent",
+        )
     key = Ed25519PublicKey.from_public_bytes(agent.key)
-    return _issue(keys, site, agent.name, key, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    return _issue(keys, AUTHORITY, site, agent.name, key, ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
 
 def agent_files(folder: Path, key: SecretKey, authority: Path, certificate: Path) -> TlsFiles:

@@ -24,7 +24,7 @@ class DemoBroker:
     tls: ssl.SSLContext | None = None
 
     def __init__(self, directory: Path, port: int = 0) -> None:
-        self.port = port or free_port()
+        self.port = self.ingest_port = port or free_port()
         self.username = "meterprint"
         self.password = secrets.token_hex(16)
         self._directory = directory

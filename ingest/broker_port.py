@@ -20,13 +20,19 @@ class Broker(Protocol):
     host: str
     """Where this process reaches it."""
     port: int
-    """TCP port."""
+    """TCP port for agents."""
+
     username: str
     """User to log in with, "" = none."""
     password: str
     """Password, "" = none."""
     tls: ssl.SSLContext | None
     """How to speak to it, None = in the clear, which is for loopback only."""
+
+    @property
+    def ingest_port(self) -> int:
+        """TCP port for ingest; the same one where nobody is asked who he is."""
+        ...
 
     def revive(self) -> bool:
         """Start it again where it has ended by itself; whether it had. Raises MeterprintError."""
@@ -53,6 +59,11 @@ class OthersBroker:
     """Password."""
     label: str = "broker"
     """What it is called in messages."""
+
+    @property
+    def ingest_port(self) -> int:
+        """Port that was named for ingest."""
+        return self.port
 
     def revive(self) -> bool:
         """Whoever runs it starts it again."""

@@ -52,7 +52,10 @@ def make_bundle(journal: Journal, keyring: Keyring, engine: Engine, batch: str) 
             if chain == REGISTRY or _subject(entry) in disclosed:
                 _add_body(bundle, chain, seq, entry)
     for link in needs.links:
-        index = journal.index_of(link.identity)
+        place = (link.agent, link.stream, link.epoch)
+        index = journal.index_at(place, link.seq, link.identity)
+        if index is None:
+            index = journal.index_of(link.identity)
         if index is None:
             raise InputError(f"the journal lacks envelope {link.identity}")
         entry = journal.entry(index)

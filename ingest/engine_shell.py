@@ -1,6 +1,7 @@
 """The shell around the engine: feeds it from the journal and keeps its results up to date.
 
-Everything here can be thrown away and rebuilt: results are a function of the journal.
+Everything here can be thrown away and rebuilt: readings in segments and stored results are
+functions of the journal. A start reads what has come since they were written, not the history.
 """
 
 from __future__ import annotations
@@ -9,68 +10,130 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
-from footprint.batch import BatchResult, BatchState
+import structlog
+
+from footprint.balancing import balance_findings, balance_windows
+from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
-from footprint.intake import MemoryReadings
+from footprint.intake import EnvelopeIndex, MemoryReadings
 from footprint.knowledge import Knowledge
+from footprint.restatement import Touched, batches_around, lines_of, reach, restated
+from footprint.timeline import OPEN, Batch
 from ingest.entry import Entry, EntryKind
-from ingest.facts import read_fact
-from ingest.journal import Journal
+from ingest.facts import load_facts, read_fact
+from ingest.journal import Journal, JournalError
+from ingest.kernels import on_demand
+from ingest.result_store import Basis, ResultStore, Revision
+from ingest.series_parquet import MANIFEST, ParquetStore
+from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
 from mrv.envelope import Envelope, column_times, parse
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.measurement.activity import PYTHON, Kernels
-from mrv.reporting.completeness import clock_steps, forks
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
+__all__ = ["EngineShell", "Revision"]
+
 MAX_OFFERED = 5000
 """Parsed envelopes kept for an engine that lags; beyond that it parses them itself."""
-ALWAYS = 2**63
-"""Later than any moment."""
+SEGMENT = 100_000
+"""Readings gathered in memory before they are sealed into a segment."""
+SEGMENTS, RESULTS = "segments", "results.db"
+"""Places of the views in a state directory."""
+SAVE_EVERY = 1000
+"""Journal entries after which results are written."""
+NEAR = 5
+"""Good readings on either side of new ones whose windows they may change."""
 
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A figure that was issued for a batch, and when it became known."""
-
-    index: int
-    """Journal size at which it was computed."""
-    digest: str
-    """Digest of the result."""
-    state: BatchState
-    """State then."""
-    footprint: str
-    """kgCO2e per unit then, or of the batch where there is no good output."""
+log = structlog.get_logger("engine")
 
 
 class EngineShell:
-    """The engine of one site, live."""
+    """The engine of one site, live.
 
-    def __init__(self, journal: Journal, kernels: Kernels = PYTHON) -> None:
+    With a `folder` its views are kept there; the first process to open it writes them, others
+    keep what is new in memory. Without one everything is in memory.
+    """
+
+    def __init__(
+        self, journal: Journal, kernels: Kernels | None = None, folder: Path | None = None
+    ) -> None:
         self._journal = journal
-        self._kernels = kernels
         self._lock = threading.RLock()
-        self._facts: list[Fact] = []
+        self.facts: list[Fact] = []
         self._index = 0
         self._offered: dict[int, Envelope] = {}
-        self._stale = True
-        self._dirty: set[str] | None = None
+        self._everything = True
         self._touched: dict[SeriesKey, tuple[int, int]] = {}
-        self.readings = MemoryReadings()
-        self.results: dict[str, BatchResult] = {}
-        self.revisions: dict[str, list[Revision]] = {}
+        self._told: set[str] = set()
+        self._wanted: set[str] = set()
+        self._understood = 0
         self.entry_findings: list[Finding] = []
-        self.reading_count = 0
+        self._memory_readings = 0
         self.version = 0
         self._changed = threading.Condition()
-        self.engine = Engine(Knowledge(()), self.readings, kernels)
+        self.sealed = threading.Event()
+        """Set when a segment was written: there may be something to merge."""
+        self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
+        self.store: ParquetStore | None = None
+        self.readings: EnvelopeIndex
+        if folder is None:
+            self._kernels = kernels or PYTHON
+            self.readings = MemoryReadings()
+            self.results = ResultStore()
+        else:
+            self._kernels = kernels or on_demand()
+            self.store = _opened(folder / SEGMENTS)
+            if not self._holds(self.store.taken, self.store.anchor):
+                log.warning("segments_of_another_journal", hint="they are built anew")
+                self.store.clear()
+            self.readings = StoredReadings(self.store)
+            self.results = ResultStore(folder / RESULTS)
+            if not self._holds(self.results.basis.entries, self.results.basis.anchor):
+                self.results.clear()
+        self.engine = Engine(Knowledge(()), self.readings, self._kernels)
+        self._resume()
+
+    def _holds(self, entries: int, anchor: str) -> bool:
+        """Whether the journal has that many entries, the last one of that identity."""
+        return entries == 0 or self._journal.index_of(anchor) == entries - 1
+
+    def _anchor(self, entries: int) -> str:
+        return self._journal.entry(entries - 1).identity if entries else ""
+
+    def _resume(self) -> None:
+        """Take in what the views hold; note what has come since results were written."""
+        if not isinstance(self.readings, StoredReadings):
+            return
+        sealed, based = self.readings.store.taken, self.results.basis.entries
+        self.facts = load_facts(self._journal, 0, sealed)
+        self._everything = not based
+        for index in self.readings.tables:
+            self._table(self._journal.entry(index))
+        self.entry_findings += [_unreadable(i, text) for i, text in self.readings.unreadable]
+        for entry in self._journal.entries(min(based, sealed), sealed):
+            if entry.kind is EntryKind.ENVELOPE:
+                self._touch(entry)
+        self._index = sealed
+        self.catch_up()
+        if based:
+            known = [fact for fact in self.facts if fact.index < based]
+            self.engine = Engine(Knowledge(known), self.readings, self._kernels)
+            self._understood = len(known)
+            self._wanted = set(self.results.provisional)
+
+    @property
+    def reading_count(self) -> int:
+        """Readings of all envelopes of the journal."""
+        sealed = self.readings.sealed_readings if isinstance(self.readings, StoredReadings) else 0
+        return sealed + self._memory_readings
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Take in all journal entries not seen yet; how many."""
@@ -81,6 +144,8 @@ class EngineShell:
                 self._take(entry)
                 if progress is not None and entry.index % 500 == 0:
                     progress(entry.index, size)
+                if self.store is not None and self.store.pending >= SEGMENT:
+                    self.seal()
         return self._index - start
 
     def offer(self, index: int, envelope: Envelope) -> None:
@@ -92,110 +157,176 @@ class EngineShell:
         self._index = entry.index + 1
         try:
             if entry.kind is EntryKind.FACT:
-                self._facts.append(read_fact(entry.note, entry.body, entry.body_salt, entry.index))
-                self._stale = True
+                self.facts.append(read_fact(entry.note, entry.body, entry.body_salt, entry.index))
             elif entry.kind is EntryKind.TABLE:
-                self.readings.add_table(entry.identity, parse_table(split(entry.note)[0]))
-                self._stale = True
-                self._dirty = None
+                self._table(entry)
+                if isinstance(self.readings, StoredReadings):
+                    self.readings.tables.append(entry.index)
             else:
                 envelope = self._offered.pop(entry.index, None)
                 if envelope is None:
                     envelope = parse(split(entry.note)[0])
                 self._take_envelope(entry.identity, envelope)
+                if entry.index >= self.results.basis.entries:
+                    self._touch_envelope(envelope)
         except MeterprintError as error:
-            self.entry_findings.append(
-                Finding(
-                    "unreadable_entry",
-                    f"entry {entry.index}",
-                    0,
-                    Severity.ERROR,
-                    (("error", str(error)[:200]),),
-                )
-            )
+            self.entry_findings.append(_unreadable(entry.index, str(error)))
+            if isinstance(self.readings, StoredReadings):
+                self.readings.unreadable.append((entry.index, str(error)[:200]))
+
+    def _table(self, entry: Entry) -> None:
+        """Take in a channel table; who speaks for its registers may have changed."""
+        table = parse_table(split(entry.note)[0])
+        self.readings.add_table(entry.identity, table)
+        if entry.index >= self.results.basis.entries:
+            self._told |= {channel.name.partition(".")[0] for channel in table.channels}
 
     def _take_envelope(self, identity: str, envelope: Envelope) -> None:
         self.readings.add_envelope(identity, envelope)
-        self.reading_count += envelope.readings
+        self._memory_readings += envelope.readings
+
+    def _touch(self, entry: Entry) -> None:
+        try:
+            self._touch_envelope(parse(split(entry.note)[0]))
+        except MeterprintError:
+            return  # it is among the unreadable ones already
+
+    def _touch_envelope(self, envelope: Envelope) -> None:
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             times = column_times(column)
             low, high = self._touched.get(key, (times[0], times[-1]))
             self._touched[key] = (min(low, times[0]), max(high, times[-1]))
 
-    def _settle(self) -> list[str]:
-        """Bring knowledge up to date and name the batches to compute again."""
-        fresh = self._stale
-        if fresh:
-            before = self.engine.knowledge
-            knowledge = Knowledge(self._facts)
-            registry_same = before.registry_length == knowledge.registry_length
-            tables_same = self._dirty is not None
-            earlier = self.engine if registry_same and tables_same else None
-            self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
-            self._stale = False
-            if earlier is None:
-                self._dirty = None
-        every = self.engine.batches()
-        if self._dirty is None:
-            self._dirty = set()
+    def seal(self) -> None:
+        """Put readings and links in memory into a segment, where this process may write one."""
+        if not isinstance(self.readings, StoredReadings) or not self.readings.store.writable:
+            return
+        with self._lock:
+            try:
+                self.readings.seal(self._index, self._anchor(self._index))
+            except MeterprintError as error:
+                log.warning("segment_refused", error=str(error), hint=error.hint)
+                return
+            self._memory_readings = self.readings.store.pending
+            self.sealed.set()
+            self.save()
+
+    def compact(self) -> None:
+        """Merge segments until there is nothing to merge; meant for a thread of its own."""
+        try:
+            while self.store is not None and self.store.compact():
+                pass
+        except (MeterprintError, OSError) as error:
+            log.warning("segments_not_merged", error=str(error))
+
+    def save(self) -> None:
+        """Write results, where every batch that may differ has been computed."""
+        with self._lock:
+            writable = self.store is not None and self.store.writable
+            pending = self._everything or self._touched or self._told or self._fresh_facts
+            if writable and not pending and not self._wanted - self.results.provisional:
+                self.results.save(Basis(self._index, self._anchor(self._index)))
+
+    @property
+    def _fresh_facts(self) -> bool:
+        return len(self.facts) != self._understood
+
+    def _understand(self) -> None:
+        """Bring knowledge up to the facts and note which batches may be other ones now."""
+        before = self.engine
+        knowledge = Knowledge(self.facts, earlier=None if self._everything else before.knowledge)
+        earlier = None if self._everything else before
+        self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
+        self._understood = len(self.facts)
+        if not self._everything:
+            names = restated(before, self.engine)
+            if names is None:
+                self._everything = True
+            else:
+                self._wanted |= names
+
+    def _note_wanted(self) -> None:
+        """Turn what was touched into names of batches."""
+        if self._fresh_facts or self._everything:
+            self._understand()
+        if self._everything:
+            self._everything = False
             self._touched.clear()
-            return [batch.id for batch in every]
-        wanted = {name for name, r in self.results.items() if r.state is BatchState.PROVISIONAL}
-        wanted |= {b.id for b in every if b.id not in self.results or fresh}
+            self._told.clear()
+            self._wanted = {batch.id for batch in self.engine.batches()}
+            for name in set(self.results) - self._wanted:
+                del self.results[name]
+            return
+        plants = [plant for _, plant in self.engine.knowledge.plants]
+        for instrument in self._told:
+            if self.engine.other_channels(instrument):
+                lines = lines_of(plants, instrument)
+                self._wanted |= batches_around(self.engine, Touched(lines, 0, OPEN))
+        self._told.clear()
         for key, (first, last) in self._touched.items():
             low, high = self._reach(key, first, last)
             self.engine.forget(key.channel, low, high)
-            wanted |= {b.id for b in every if b.start <= high and (b.end is None or b.end >= low)}
+            lines = lines_of(plants, key.channel.partition(".")[0])
+            self._wanted |= batches_around(self.engine, Touched(lines, low, high))
         self._touched.clear()
-        return [batch.id for batch in every if batch.id in wanted]
 
     def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
-        """Times whose windows or pools readings in [first, last] may change."""
-        around = self.readings.read(key, first, last + 1, 5)
-        size = len(around)
-        low = min(first, around.t[0]) if size else first
-        inside = size and around.t[-1] > last
-        high = around.t[-1] if inside else ALWAYS
-        plant = self.engine.knowledge.plant_at(first)
-        window = plant.policy.pool_window if plant else 0
-        if high < ALWAYS:
-            later = (b.end for b in self.engine.batches() if b.end and b.end > high and b.good)
-            high = min(later, default=ALWAYS)
-        return low - window, min(high + window, ALWAYS)
+        near = self.readings.read(key, first, last + 1, NEAR)
+        return reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
-        """Compute again what is out of date; names of batches whose result changed."""
+    def refresh(
+        self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
+    ) -> list[str]:
+        """Compute again what is out of date; names of batches whose result changed.
+
+        Not `eager`: batches that have ended and only wait are left for the next eager refresh.
+        """
         with self._lock:
-            wanted = self._settle()
+            self._note_wanted()
+            wanted = self._in_order(eager=eager)
             changed = []
-            for place, name in enumerate(wanted):
-                result = self.engine.batch(name)
+            for place, batch in enumerate(wanted):
                 if progress is not None and place % 20 == 0:
                     progress(place, len(wanted))
-                if result is None:
-                    continue
-                known = self.results.get(name)
-                self.results[name] = result
-                digest = result.digest()
-                if known is None or known.digest() != digest:
-                    changed.append(name)
-                    self._revise(name, result, digest)
+                if self._compute(batch.id):
+                    changed.append(batch.id)
             if wanted and progress is not None:
                 progress(len(wanted), len(wanted))
+            if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
+                self.save()
         if changed:
             with self._changed:
                 self.version += 1
                 self._changed.notify_all()
         return changed
 
-    def _revise(self, name: str, result: BatchResult, digest: str) -> None:
-        if result.state is BatchState.PROVISIONAL:
-            return
-        history = self.revisions.setdefault(name, [])
-        if not history or history[-1].digest != digest:
+    def _in_order(self, *, eager: bool) -> list[Batch]:
+        found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
+        if not eager:
+            found = [b for b in found if b.end is None or b.id not in self.results]
+        self._wanted -= {batch.id for batch in found}
+        return sorted(found, key=lambda batch: (batch.start, batch.id))
+
+    @property
+    def waiting(self) -> int:
+        """Batches left for the next eager refresh."""
+        return len(self._wanted)
+
+    def _compute(self, name: str) -> bool:
+        """Compute a batch; whether its result changed."""
+        result = self.engine.batch(name)
+        if result is None:
+            return False
+        known = self.results.digest(name)
+        digest = result.digest()
+        if known == digest and self.results[name] == result:
+            return False
+        self.results.put(name, result, digest)
+        if known != digest and result.state is not BatchState.PROVISIONAL:
             per_unit = result.per_unit or result.to_json()["footprint"]
-            history.append(Revision(self._index, digest, result.state, per_unit))
+            self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
+        return known != digest
 
     def wait_change(self, version: int, timeout: float) -> int:
         """Block until results are newer than `version` or the time is over; the version now."""
@@ -212,9 +343,8 @@ class EngineShell:
     def settle(self) -> None:
         """Understand new facts without computing any batch."""
         with self._lock:
-            if self._stale:
-                dirty = self._settle()
-                self._dirty = None if dirty else self._dirty
+            if self._fresh_facts:
+                self._understand()
 
     @property
     def lag(self) -> int:
@@ -223,8 +353,7 @@ class EngineShell:
 
     def batch_findings(self) -> Counter[str]:
         """Findings of the batches' results by rule, without looking at anything else."""
-        results = list(self.results.values())
-        return Counter(finding.rule for result in results for finding in result.findings)
+        return Counter(f.rule for result in self.results.values() for f in result.findings)
 
     @contextmanager
     def held(self) -> Iterator[Engine]:
@@ -257,20 +386,17 @@ class EngineShell:
                 found.update(result.findings)
             for entry in books(self.engine):
                 found.update(entry.findings)
+            plants = self.engine.knowledge.plants
+            if plants and plants[-1][1].balances:
+                found.update(balance_findings(balance_windows(self.engine, plants[-1][1])))
             return sorted(found)
 
-    def _chain_findings(self) -> Iterable[Finding]:
-        for (agent, stream), chain in self.readings.chains():
-            for first, second in chain.equivocations:
-                numbers = (("first", first), ("second", second))
-                yield Finding("equivocation", f"{agent}/{stream}", 0, Severity.ERROR, numbers)
-            for link, step in clock_steps(chain.links()):
-                numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
-                yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
-            for identity in forks(chain.links()):
-                yield Finding(
-                    "fork", f"{agent}/{stream}", 0, Severity.ERROR, (("after", identity),)
-                )
+    def _chain_findings(self) -> list[Finding]:
+        """Equivocations, clock steps and forks; looked for again where a chain has grown."""
+        size = sum(len(chain) for _, chain in self.readings.chains())
+        if self._chain_findings_at[0] != size:
+            self._chain_findings_at = (size, list(_odd_chains(self.readings)))
+        return self._chain_findings_at[1]
 
     def _unknown(self) -> Iterable[Finding]:
         plants = self.engine.knowledge.plants
@@ -279,3 +405,67 @@ class EngineShell:
             instrument = channel.partition(".")[0]
             if instrument not in known:
                 yield Finding("unknown_instrument", channel, 0, Severity.ERROR)
+
+    def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Throw all views away and build them from the journal. Raises JournalError.
+
+        Only the process that writes them may.
+        """
+        with self._lock:
+            if isinstance(self.readings, StoredReadings):
+                if not self.readings.store.writable:
+                    raise JournalError(
+                        "another process keeps the views of this state directory",
+                        hint="stop it first",
+                    )
+                self.readings.store.clear()
+                self.readings = StoredReadings(self.readings.store)
+            else:
+                self.readings = MemoryReadings()
+            self.results.clear()
+            self.facts, self._index, self._memory_readings = [], 0, 0
+            self.entry_findings, self._everything, self._understood = [], True, 0
+            self._touched.clear()
+            self._told.clear()
+            self._wanted.clear()
+            self.engine = Engine(Knowledge(()), self.readings, self._kernels)
+            self.catch_up(progress)
+
+    def close(self) -> None:
+        """Seal what is in memory and let go of the files."""
+        with self._lock:
+            self.seal()
+            self.save()
+            self.results.close()
+            if self.store is not None:
+                self.store.close()
+
+
+def _opened(folder: Path) -> ParquetStore:
+    """The store of segments; a list that does not fit its files is thrown away."""
+    try:
+        return ParquetStore(folder)
+    except MeterprintError as error:
+        log.warning("segments_unreadable", error=str(error), hint="they are built anew")
+        (folder / MANIFEST).unlink(missing_ok=True)
+        return ParquetStore(folder)
+
+
+def _unreadable(index: int, error: str) -> Finding:
+    numbers = (("error", error[:200]),)
+    return Finding("unreadable_entry", f"entry {index}", 0, Severity.ERROR, numbers)
+
+
+def _odd_chains(readings: EnvelopeIndex) -> Iterator[Finding]:
+    for (agent, stream), chain in readings.chains():
+        for first, second in chain.equivocations:
+            numbers = (("first", first), ("second", second))
+            yield Finding("equivocation", f"{agent}/{stream}", 0, Severity.ERROR, numbers)
+        if chain.late:
+            count = (("envelopes", str(chain.late)),)
+            yield Finding("late", f"{agent}/{stream}", chain.late_since, Severity.INFO, count)
+        for link, step in chain.clock_steps():
+            numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
+            yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
+        for identity in chain.forks():
+            yield Finding("fork", f"{agent}/{stream}", 0, Severity.ERROR, (("after", identity),))

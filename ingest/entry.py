@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mrv.envelope import Envelope
+from mrv.errors import MeterprintError
 from mrv.fact import FactHeader
+
+
+class JournalError(MeterprintError):
+    """The journal cannot be opened, read or written."""
 
 
 class EntryKind(IntEnum):
@@ -35,6 +40,8 @@ class Draft:
     """Body of a fact."""
     body_salt: bytes | None = None
     """Salt of the body."""
+    salt: bytes | None = None
+    """Salt of its leaf where it has one already; None = one is drawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,5 @@ def load_facts(journal: Journal, start: int = 0, stop: int | None = None) -> lis
     """All facts of the journal, in the order of record."""
     return [
         read_fact(entry.note, entry.body, entry.body_salt, entry.index)
-        for entry in journal.entries(start, stop)
-        if entry.kind is EntryKind.FACT
+        for entry in journal.facts(start, stop)
     ]

@@ -1,24 +1,30 @@
 """The journal: one per site, append only, in SQLite (WAL, synchronous=FULL, group commit).
 
 An entry is kept with its salt, its leaf hash and, for a fact, the body beside it. Entry numbers
-run from 0 without a gap and are the record time.
+run from 0 without a gap and are the record time. Old parts stand in cold files (`rotation`);
+reading does not tell the difference.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from ingest.entry import Draft, Entry, EntryKind
-from ingest.runs import Run, extend
-from mrv.errors import MeterprintError
-from mrv.reporting.completeness import chain_link
+from ingest.cold_store import ColdStore, Part
+from ingest.entry import Draft, Entry, EntryKind, JournalError
+from ingest.fingers import Fingers
+from ingest.journal_check import Fault, Stand, check
+from ingest.journal_reading import CHECK, EntryReader
+from ingest.journal_rows import NewRows
+from ingest.journal_tables import SCHEMA_VERSION, make_tables, tables_version
+from ingest.origins import Origins, Place
+from ingest.runs import Run
 from mrv.verification.checkpoint import (
     ChainHead,
     Checkpoint,
@@ -27,34 +33,17 @@ from mrv.verification.checkpoint import (
     stream_list_hash,
 )
 from mrv.verification.merkle import (
-    HASH_BYTES,
+    BLOCK,
+    BlockTree,
     Frontier,
     Tree,
-    entry_leaf_data,
-    leaf_hash,
 )
-from mrv.verification.note import SecretKey, sign
+from mrv.verification.note import PublicKey, SecretKey, sign
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS entry(
-  idx INTEGER PRIMARY KEY, kind INTEGER NOT NULL, salt BLOB NOT NULL, note BLOB NOT NULL,
-  identity BLOB NOT NULL, leaf BLOB NOT NULL, body BLOB, body_salt BLOB);
-CREATE UNIQUE INDEX IF NOT EXISTS entry_identity ON entry(identity);
-CREATE TABLE IF NOT EXISTS envelope(
-  idx INTEGER PRIMARY KEY, agent TEXT NOT NULL, stream TEXT NOT NULL, epoch TEXT NOT NULL,
-  seq INTEGER NOT NULL, prev TEXT NOT NULL, t_first INTEGER NOT NULL, t_last INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS envelope_place ON envelope(agent, stream, epoch, seq);
-CREATE TABLE IF NOT EXISTS fact(
-  idx INTEGER PRIMARY KEY, chain TEXT NOT NULL, seq INTEGER NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS fact_place ON fact(chain, seq);
-"""
-SCHEMA_VERSION = 1
-"""Version of the tables; another one is refused with a hint."""
+__all__ = ["Draft", "Entry", "EntryKind", "Journal", "JournalError"]
 
-
-class JournalError(MeterprintError):
-    """The journal cannot be opened or written."""
+COLD_FOLDER = "journal-cold"
+"""Folder of the cold files, beside the database."""
 
 
 class Journal:
@@ -69,14 +58,28 @@ class Journal:
         try:
             self._db: Any = apsw.Connection(str(path))
             self._db.set_busy_timeout(10_000)
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
-            for statement in SCHEMA.split(";\n"):
-                self._db.execute(statement)
+            self._check_version()
+            make_tables(self._db)
             self._check_site()
             self._frontier = self._load_frontier()
-        except apsw.Error as error:
-            raise JournalError(f"cannot open {path}: {error}") from error
-        self._runs: dict[tuple[str, str, str], list[Run]] = {}
+            self._cold = ColdStore(self._db, path.with_name(COLD_FOLDER))
+        except (apsw.Error, UnicodeDecodeError, ValueError, TypeError) as error:
+            raise JournalError(f"cannot open {path}: {error}", hint=CHECK) from error
+        self._reader = EntryReader(self._db, self._lock, self._cold, lambda: self.size)
+        self._origins = Origins(self._db)
+        self._fingers = Fingers(self._db, self._reader.identities)
+        self._blocks = Tree()
+
+    def _check_version(self) -> None:
+        version = tables_version(self._db)
+        if version is not None and version != SCHEMA_VERSION:
+            older = version < SCHEMA_VERSION
+            raise JournalError(
+                f"{self.path} has tables of version {version}, expected {SCHEMA_VERSION}",
+                hint="stop the site and run `meterprint upgrade`"
+                if older
+                else "use the newer program that wrote it",
+            )
 
     def _check_site(self) -> None:
         for name, value in (("site", self.site), ("schema", SCHEMA_VERSION)):
@@ -86,16 +89,17 @@ class Journal:
             elif row[0] != value:
                 raise JournalError(
                     f"{self.path} has {name} {row[0]!r}, expected {value!r}",
-                    hint="each site and each version has its own state directory",
+                    hint="each site has its own state directory",
                 )
 
     def _load_frontier(self) -> Frontier:
         frontier = self._stored_frontier()
-        count = self._db.execute("SELECT count(*), max(idx) FROM entry").fetchone()
-        if count[0] != frontier.size or (count[0] and count[1] != count[0] - 1):
+        hot = self._db.execute("SELECT max(idx) FROM entry").fetchone()[0]
+        cold = self._db.execute("SELECT max(stop) FROM part").fetchone()[0]
+        count = max(0 if hot is None else int(hot) + 1, 0 if cold is None else int(cold))
+        if count != frontier.size:
             raise JournalError(
-                f"{self.path} has {count[0]} entries and a tree of {frontier.size}",
-                hint="run `meterprint journal check`; restore a backup if it fails",
+                f"{self.path} has {count} entries and a tree of {frontier.size}", hint=CHECK
             )
         return frontier
 
@@ -105,9 +109,19 @@ class Journal:
         return self._key.name
 
     @property
+    def public(self) -> PublicKey:
+        """Key that its checkpoints are verified with."""
+        return self._key.public
+
+    @property
     def size(self) -> int:
         """Number of entries."""
         return self._frontier.size
+
+    @property
+    def hot_start(self) -> int:
+        """The first entry that is in no cold file."""
+        return self._cold.stop
 
     def root(self) -> bytes:
         """RFC 6962 root of all entries."""
@@ -116,11 +130,34 @@ class Journal:
 
     def index_of(self, identity: str) -> int | None:
         """Index of an entry, None where the journal does not have it."""
+        name = bytes.fromhex(identity)
         with self._lock:
-            row = self._db.execute(
-                "SELECT idx FROM entry WHERE identity=?", (bytes.fromhex(identity),)
-            ).fetchone()
-        return None if row is None else int(row[0])
+            row = self._db.execute("SELECT idx FROM apart WHERE identity=?", (name,)).fetchone()
+            if row is not None:
+                return int(row[0])
+            for index in self._fingers.candidates(name, self.size):
+                if next(self._reader.identities(index, index + 1)) == name:
+                    return index
+        return None
+
+    def index_at(self, place: Place, seq: int, identity: str) -> int | None:
+        """Index of an envelope by its place in its stream, None where it is not held.
+
+        Faster than `index_of`: it reads one row.
+        """
+        name = bytes.fromhex(identity)
+        with self._lock:
+            origin = self._origins.find(place)
+            return None if origin is None else self._held_at(origin.id, seq, name)
+
+    def _held_at(self, origin: int, seq: int, identity: bytes) -> int | None:
+        rows = self._db.execute(
+            "SELECT idx FROM envelope WHERE origin=? AND seq=?", (origin, seq)
+        ).fetchall()
+        for (index,) in rows:
+            if next(self._reader.identities(index, index + 1)) == identity:
+                return int(index)
+        return None
 
     def append(self, drafts: Sequence[Draft]) -> list[tuple[int, bool]]:
         """Commit drafts in one transaction; (index, whether it is new) of each.
@@ -134,11 +171,7 @@ class Journal:
                 self._db.execute("BEGIN IMMEDIATE")
                 self.follow()
                 before = self._frontier.to_bytes()
-                placed = [self._place(draft) for draft in drafts]
-                self._db.execute(
-                    "INSERT OR REPLACE INTO meta VALUES('frontier',?)",
-                    (self._frontier.to_bytes(),),
-                )
+                placed = self._place(drafts)
                 self._db.execute("COMMIT")
             except BaseException as error:
                 self._undo(before)
@@ -153,10 +186,14 @@ class Journal:
     def _undo(self, before: bytes) -> None:
         """Back to where the group began, without asking a disk that may still refuse."""
         self._frontier = Frontier.from_bytes(before)
-        self._runs.clear()
+        self._forget()
         if self._db.in_transaction:
             with suppress(apsw.Error):  # the transaction ends even where this is refused
                 self._db.execute("ROLLBACK")
+
+    def _forget(self) -> None:
+        self._origins.forget()
+        self._fingers.forget()
 
     def _stored_frontier(self) -> Frontier:
         row = self._db.execute("SELECT value FROM meta WHERE name='frontier'").fetchone()
@@ -168,140 +205,128 @@ class Journal:
             stored = self._stored_frontier()
             if stored.size != self._frontier.size:
                 self._frontier = stored
-                self._runs.clear()
+                self._forget()
 
-    def _place(self, draft: Draft) -> tuple[int, bool]:
+    def _place(self, drafts: Sequence[Draft]) -> list[tuple[int, bool]]:
+        """Enter the drafts that are new. Inside a transaction."""
+        placed: list[tuple[int, bool]] = []
+        group: dict[str, int] = {}
+        rows = NewRows(self.size)
+        for draft in drafts:
+            known = group.get(draft.identity)
+            if known is None:
+                known = self._known(draft, rows)
+            if known is None:
+                index = group[draft.identity] = rows.add(draft, self._frontier)
+                placed.append((index, True))
+            else:
+                placed.append((known, False))
+        if rows.entries:
+            self._fingers.add([row[3] for row in rows.entries], rows.start)
+            self._origins.save()
+            rows.write(self._db, self._frontier)
+        return placed
+
+    def _known(self, draft: Draft, rows: NewRows) -> int | None:
+        """Index of a draft the journal has; else None, and its place is noted."""
         identity = bytes.fromhex(draft.identity)
-        known = self._db.execute("SELECT idx FROM entry WHERE identity=?", (identity,)).fetchone()
-        if known is not None:
-            return int(known[0]), False
-        index = self._frontier.size
-        salt = os.urandom(HASH_BYTES)
-        leaf = leaf_hash(entry_leaf_data(draft.kind, salt, draft.note))
-        self._db.execute(
-            "INSERT INTO entry VALUES(?,?,?,?,?,?,?,?)",
-            (
-                index,
-                int(draft.kind),
-                salt,
-                draft.note,
-                identity,
-                leaf,
-                draft.body,
-                draft.body_salt,
-            ),
-        )
-        if draft.envelope is not None:
-            link = chain_link(draft.envelope, draft.identity)
-            runs = self._runs.get((link.agent, link.stream, link.epoch))
-            if runs is not None:
-                extend(runs, link.seq, draft.identity)
-            self._db.execute(
-                "INSERT INTO envelope VALUES(?,?,?,?,?,?,?,?)",
-                (
-                    index,
-                    link.agent,
-                    link.stream,
-                    link.epoch,
-                    link.seq,
-                    link.prev,
-                    link.t_first,
-                    link.t_last,
-                ),
-            )
-        if draft.header is not None:
-            self._db.execute(
-                "INSERT INTO fact VALUES(?,?,?)", (index, draft.header.chain, draft.header.seq)
-            )
-        self._frontier.append(leaf)
-        return index, True
+        envelope = draft.envelope
+        if envelope is None:
+            found = self._db.execute(
+                "SELECT idx FROM apart WHERE identity=?", (identity,)
+            ).fetchone()
+            if found is None:
+                rows.apart.append((identity, rows.next))
+            return None if found is None else int(found[0])
+        place = (envelope.agent, envelope.stream, envelope.epoch)
+        origin = self._origins.make(place)
+        if origin.holds(envelope.seq):
+            index = self._held_at(origin.id, envelope.seq, identity)
+            if index is not None:
+                return index
+        self._origins.extend(place, origin, envelope.seq, draft.identity)
+        rows.envelopes.append((origin.id, envelope.seq, rows.next))
+        return None
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
-        """Entries [start, stop) in order, read in blocks."""
-        end = self.size if stop is None else min(stop, self.size)
-        while start < end:
-            block = min(start + 1000, end)
-            with self._lock:
-                rows = self._db.execute(
-                    "SELECT idx, kind, salt, note, identity, body, body_salt FROM entry "
-                    "WHERE idx>=? AND idx<? ORDER BY idx",
-                    (start, block),
-                ).fetchall()
-            for idx, kind, salt, note, identity, body, body_salt in rows:
-                yield Entry(
-                    idx, EntryKind(kind), salt, note, bytes(identity).hex(), body, body_salt
-                )
-            start = block
+        """Entries [start, stop) in order, read in blocks.
+
+        Raises JournalError where a cold file is missing or altered.
+        """
+        return self._reader.entries(start, stop)
 
     def entry(self, index: int) -> Entry:
         """One entry. Raises JournalError where there is none."""
-        for entry in self.entries(index, index + 1):
-            return entry
-        raise JournalError(f"the journal has no entry {index}, it ends at {self.size}")
+        return self._reader.entry(index)
+
+    def facts(self, start: int = 0, stop: int | None = None) -> Iterator[Entry]:
+        """Facts among entries [start, stop) in order; neither envelopes nor cold files are read."""
+        return self._reader.facts(start, stop)
 
     def facts_of(self, chain: str) -> list[Entry]:
         """Entries of a fact chain in the order of seq."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT idx FROM fact WHERE chain=? ORDER BY seq", (chain,)
-            ).fetchall()
-        return [self.entry(row[0]) for row in rows]
+        return self._reader.facts_of(chain)
 
     def chain_length(self, chain: str) -> tuple[int, str]:
         """Number of facts of a chain and the identity of the last one ("" = none)."""
         with self._lock:
             row = self._db.execute(
-                "SELECT f.seq, e.identity FROM fact f JOIN entry e ON e.idx=f.idx "
-                "WHERE f.chain=? ORDER BY f.seq DESC LIMIT 1",
-                (chain,),
+                "SELECT count, identity FROM chain WHERE name=?", (chain,)
             ).fetchone()
-        return (0, "") if row is None else (int(row[0]) + 1, bytes(row[1]).hex())
+        return (0, "") if row is None else (int(row[0]), bytes(row[1]).hex())
 
     def chain_heads(self) -> list[ChainHead]:
         """Length and last identity of every fact chain."""
         with self._lock:
-            names = [row[0] for row in self._db.execute("SELECT DISTINCT chain FROM fact")]
-            return [ChainHead(name, *self.chain_length(name)) for name in sorted(names)]
+            rows = self._db.execute("SELECT name, count, identity FROM chain ORDER BY name")
+            return [ChainHead(name, count, bytes(head).hex()) for name, count, head in rows]
 
     def stream_heads(self) -> list[StreamHead]:
         """Last envelope of each epoch of each stream."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT v.agent, v.stream, v.epoch, v.seq, e.identity FROM envelope v "
-                "JOIN entry e ON e.idx=v.idx JOIN (SELECT agent a, stream s, epoch p, max(seq) m "
-                "FROM envelope GROUP BY agent, stream, epoch) ON v.agent=a AND v.stream=s "
-                "AND v.epoch=p AND v.seq=m"
+                "SELECT o.agent, o.stream, o.epoch, v.seq, v.idx, r.identity FROM origin o "
+                "JOIN run r ON r.origin=o.id "
+                "AND r.first=(SELECT max(first) FROM run WHERE origin=o.id) "
+                "JOIN envelope v ON v.origin=o.id AND v.seq=r.last"
             ).fetchall()
-        return sorted(StreamHead(a, s, p, q, bytes(i).hex()) for a, s, p, q, i in rows)
+            twins = Counter((agent, stream, epoch) for agent, stream, epoch, *_ in rows)
+            heads = []
+            for agent, stream, epoch, seq, index, name in rows:
+                alone = twins[agent, stream, epoch] == 1
+                identity = name if alone else next(self._reader.identities(index, index + 1))
+                heads.append(StreamHead(agent, stream, epoch, seq, bytes(identity).hex()))
+        return sorted(heads)
 
     def held(self, agent: str, stream: str, epoch: str) -> list[tuple[int, str]]:
         """(seq, identity) of the envelopes of an epoch, in order; of twins the smaller one."""
+        held: dict[int, str] = {}
         with self._lock:
+            origin = self._origins.find((agent, stream, epoch))
+            if origin is None:
+                return []
             rows = self._db.execute(
-                "SELECT v.seq, min(e.identity) FROM envelope v JOIN entry e ON e.idx=v.idx "
-                "WHERE v.agent=? AND v.stream=? AND v.epoch=? GROUP BY v.seq ORDER BY v.seq",
-                (agent, stream, epoch),
+                "SELECT seq, idx FROM envelope WHERE origin=? ORDER BY seq", (origin.id,)
             ).fetchall()
-        return [(int(seq), bytes(identity).hex()) for seq, identity in rows]
+            for seq, index in rows:
+                name = next(self._reader.identities(index, index + 1)).hex()
+                held[seq] = min(name, held.get(seq, name))
+        return list(held.items())
 
     def runs(self, agent: str, stream: str, epoch: str) -> tuple[Run, ...]:
         """Unbroken runs of an epoch: (first seq, last seq, identity of the last)."""
-        place = (agent, stream, epoch)
         with self._lock:
-            known = self._runs.get(place)
-            if known is None:
-                known = self._runs[place] = []
-                for seq, name in self.held(*place):
-                    extend(known, seq, name)
-            return tuple((first, last, name) for first, last, name in known)
+            origin = self._origins.find((agent, stream, epoch))
+            return () if origin is None else tuple(origin.runs)
 
     def tree(self) -> Tree:
-        """The whole tree, for proofs; reads every leaf hash."""
-        tree = Tree()
+        """The tree as it is now, for proofs; leaves are read when one is asked for."""
         with self._lock:
-            for row in self._db.execute("SELECT leaf FROM entry ORDER BY idx"):
-                tree.append(row[0])
-        return tree
+            for (root,) in self._db.execute(
+                "SELECT root FROM block WHERE n>=? ORDER BY n", (self._blocks.size,)
+            ):
+                self._blocks.append(root)
+            return BlockTree(self.size, self._blocks, self._reader.leaves)
 
     def checkpoint(self) -> bytes:
         """A signed checkpoint of the journal as it is, kept as the latest one."""
@@ -315,27 +340,98 @@ class Journal:
         return note
 
     def bytes_on_disk(self) -> int:
-        """Size of the database and its write-ahead log, bytes."""
+        """Size of the database, its write-ahead log and the cold files, bytes."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        with self._lock:
+            cold = self._cold.size
+        return cold + sum(file.stat().st_size for file in files if file.exists())
+
+    def bytes_in_use(self) -> int:
+        """Bytes of the database that hold something; the rest is used again."""
+        with self._lock:
+            size, pages, free = (
+                int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+        return size * (pages - free)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Parts that stand in cold files, in order."""
+        with self._lock:
+            self._cold.reload()
+            return self._cold.parts
+
+    @property
+    def cold_folder(self) -> Path:
+        """Folder of the cold files."""
+        return self._cold.folder
+
+    def hot_block(self, number: int) -> list[tuple[int, bytes, bytes, bytes, bytes]]:
+        """(kind, salt, note, identity, leaf) of a whole block that is not in a cold file yet."""
+        with self._lock:
+            rows: list[tuple[int, bytes, bytes, bytes, bytes]] = self._db.execute(
+                "SELECT kind, salt, note, identity, leaf FROM entry WHERE idx>=? AND idx<? "
+                "ORDER BY idx",
+                (number * BLOCK, (number + 1) * BLOCK),
+            ).fetchall()
+        return rows
+
+    def block_root(self, number: int) -> bytes:
+        """Root of the leaves of a whole block, as the tree has it."""
+        with self._lock:
+            row = self._db.execute("SELECT root FROM block WHERE n=?", (number,)).fetchone()
+        if row is None:
+            raise JournalError(f"the tree has no block {number}", hint=CHECK)
+        return bytes(row[0])
+
+    def seal(self, part: Part) -> None:
+        """Say that a part stands in a cold file; its file is on the disk and was read back."""
+        with self._lock:
+            try:
+                self._db.execute(
+                    "INSERT INTO part VALUES(?,?,?,?,?)",
+                    (part.first, part.stop, part.file, part.size, part.sha256),
+                )
+            except apsw.Error as error:
+                raise JournalError(f"{self.path} refused to seal a part: {error}") from error
+            self._cold.reload()
+
+    def drop_block(self, number: int) -> int:
+        """Delete the envelopes of a block that stands in a cold file; how many there were.
+
+        Facts and tables stay: they are read at every start.
+        """
+        with self._lock:
+            if (number + 1) * BLOCK > self._cold.stop:
+                raise JournalError(f"block {number} stands in no cold file")
+            try:
+                self._db.execute(
+                    "DELETE FROM entry WHERE idx>=? AND idx<? AND kind=?",
+                    (number * BLOCK, (number + 1) * BLOCK, int(EntryKind.ENVELOPE)),
+                )
+            except apsw.Error as error:
+                raise JournalError(f"{self.path} refused to give space back: {error}") from error
+            return int(self._db.changes())
 
     def limit_pages(self, pages: int) -> None:
         """Cap the file's size, as a full disk would (for drills)."""
         self._db.execute(f"PRAGMA max_page_count={int(pages)}")
 
+    def faults(self, progress: Callable[[int, int], None] = lambda *_: None) -> list[Fault]:
+        """What is not as it was entered: entries, cold files, tree, and the tables beside them."""
+        with self._lock:
+            self._cold.reload()
+            stand = Stand(self.site, self._frontier.size, self._frontier.root(), self._key.public)
+        return check(self._db, self._lock, self._cold, stand, progress)
+
     def verify(self) -> list[str]:
-        """Faults found by recomputing every leaf and the root; empty = whole."""
-        faults = []
-        frontier = Frontier()
-        for entry in self.entries():
-            leaf = leaf_hash(entry_leaf_data(entry.kind, entry.salt, entry.note))
-            row = self._db.execute("SELECT leaf FROM entry WHERE idx=?", (entry.index,)).fetchone()
-            if row[0] != leaf:
-                faults.append(f"entry {entry.index} is not what was entered")
-            frontier.append(leaf)
-        if frontier.root() != self.root():
-            faults.append(f"the root of {frontier.size} entries is not the kept one")
-        return faults
+        """Faults found by recomputing every leaf, the root and the tables; empty = whole."""
+        return [str(fault) for fault in self.faults()]
+
+    def fold(self) -> None:
+        """Fold the write-ahead log in and become one file, until the journal is opened again."""
+        with self._lock:
+            self._db.execute("PRAGMA journal_mode=DELETE")
 
     def close(self) -> None:
         """Close the file; the journal cannot be used afterwards."""

@@ -59,3 +59,22 @@ def compiled() -> Kernels:
         return np.zeros(size, dtype=np.int64)
 
     return Kernels(module.counter_law, module.amount_law, wrap, zeros)
+
+
+def on_demand() -> Kernels:
+    """The compiled laws, compiled or fetched from their cache when a window is first computed."""
+    import numpy as np  # noqa: PLC0415
+
+    def counter(*arguments: Any) -> None:
+        compiled().counter(*arguments)
+
+    def amount(*arguments: Any) -> None:
+        compiled().amount(*arguments)
+
+    def wrap(values: Sequence[int]) -> Any:
+        return np.asarray(values, dtype=np.int64)
+
+    def zeros(size: int) -> Any:
+        return np.zeros(size, dtype=np.int64)
+
+    return Kernels(counter, amount, wrap, zeros)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.durable import make_file, make_folder, read_file
 from mrv.errors import MeterprintError
 from mrv.verification.note import SecretKey
 
@@ -19,7 +20,7 @@ def load_or_make_key(path: Path, name: str, *, numbered: bool = False) -> Secret
     A `numbered` key's name may end in -2, -3 …: it has taken the place of an earlier one.
     """
     if path.exists():
-        key = SecretKey.parse(path.read_text())
+        key = SecretKey.parse(read_file(path).decode())
         head, _, tail = key.name.rpartition("-")
         if key.name != name and not (numbered and head == name and tail.isdigit()):
             raise MeterprintError(
@@ -27,13 +28,9 @@ def load_or_make_key(path: Path, name: str, *, numbered: bool = False) -> Secret
                 hint="use the state directory of that site, or another one",
             )
         return key
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent, mode=0o700)
     key = SecretKey.generate(name)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key.skey + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    make_file(path, f"{key.skey}\n".encode())
     return key
 
 
@@ -68,12 +65,8 @@ class Keyring:
         }
         salt_path = directory / "salt"
         if not salt_path.exists():
-            descriptor = os.open(salt_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(os.urandom(32))
-                file.flush()
-                os.fsync(file.fileno())
-        return cls(site, **keys, salt=salt_path.read_bytes())
+            make_file(salt_path, os.urandom(32))
+        return cls(site, **keys, salt=read_file(salt_path))
 
 
 def renew_origin(directory: Path, site: str) -> tuple[SecretKey, SecretKey]:

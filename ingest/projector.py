@@ -1,7 +1,9 @@
 """Brings a series store up to the journal, with a cursor of its own.
 
-The hot path never waits for a store. The cursor moves only after the store has taken the readings,
-so a store that was down catches up and one that was lost is rebuilt.
+The hot path never waits for a store. The cursor moves only after the store has taken the readings
+and made them durable, so a store that was down catches up and one that was lost is rebuilt. Where
+it is far behind, the newest entries take turns with the oldest: live data is seen at once, and the
+set is the same in the end.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from ingest.entry import EntryKind
+from ingest.back_off import BackOff
+from ingest.entry import Entry, EntryKind
 from ingest.journal import Journal
 from ingest.series import SeriesStore, chunks_of
-from mrv.envelope import parse
+from mrv.envelope import Envelope, parse
 from mrv.errors import MeterprintError, WireError
 from mrv.series import SeriesChunk
 from mrv.verification.note import split
@@ -26,40 +32,106 @@ SEGMENT = 100_000
 """Readings a store gathers before they are made durable: a segment of a megabyte or two."""
 BLOCK = 200
 """Journal entries of one step."""
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Pauses after a store refused, the last one from then on."""
+FAR_BEHIND = 1000
+"""Journal entries behind which the newest ones no longer wait for the oldest."""
+MOST_LANES = 32
+"""Stretches of the journal that may be done ahead of the cursor."""
+MAX_OFFERED = 2000
+"""Parsed envelopes kept for a projector that lags; beyond that it parses them itself."""
+GATHER_S = 0.05
+"""How long entries gather before a few are written: one request for them all."""
+STOP_S = 3.0
+"""How long to wait for a store that hangs when the process ends."""
+REBUILD_TRIES = 8
+"""Refusals in a row after which a rebuild gives up."""
 
 log = structlog.get_logger("projector")
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectorStatus:
+    """How a view stands, for people and for metrics."""
+
+    cursor: int
+    """Journal entries that are durable in the store without a hole."""
+    lag: int
+    """Journal entries it has not taken in yet."""
+    refusals: int
+    """Times it refused since this process began."""
+    refused_in_a_row: int
+    """Times it refused since it took something; 0 = it works."""
+    last_error: str
+    """What it said last, "" = it never refused."""
+    last_error_at: int
+    """When, ns UTC; 0 = never."""
+    again_in_s: float
+    """Pause it is given after the last refusal, s; 0 = it works."""
+
+
 class Projector:
-    """One store and its place in the journal."""
+    """One store and its place in the journal. `lanes` lets the newest entries go ahead."""
 
     def __init__(
-        self, journal: Journal, store: SeriesStore, cursor: Path, segment: int = SEGMENT
+        self,
+        journal: Journal,
+        store: SeriesStore,
+        cursor: Path,
+        segment: int = SEGMENT,
+        *,
+        lanes: bool = False,
+        gather_s: float = 0.0,
     ) -> None:
         self._journal = journal
         self._store = store
         self._path = cursor
         self._segment = segment
+        self._lanes = lanes
+        self._gather_s = gather_s
         self.cursor = int(json.loads(cursor.read_text())) if cursor.exists() else 0
         self._taken = self.cursor
+        self._ahead: list[tuple[int, int]] = []
+        self._live_next = True
+        self._offered: dict[int, Envelope] = {}
+        self._back_off = BackOff()
+        self._refusals = 0
+        self._fault: tuple[str, int, float] = ("", 0, 0.0)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def step(self) -> int:
         """Project the next entries; how many. Raises what the store raises; then nothing moved."""
-        stop = min(self._taken + BLOCK, self._journal.size)
-        done = stop - self._taken
-        if done <= 0:
+        start, stop = self._next()
+        if start == stop:
             return 0
-        chunks, _ = _chunks(self._journal, self._taken, stop)
+        chunks, _ = self._chunks(start, stop)
         self._store.append(chunks)
-        self._taken = stop
-        if not 0 < self._store.pending < self._segment:
+        self._done(start, stop)
+        if not self._stopping.is_set() and not 0 < self._store.pending < self._segment:
             self.settle()
-        return done
+        return stop - start
+
+    def _next(self) -> tuple[int, int]:
+        """Entries to take now: the oldest, or the newest in turn where those are far ahead."""
+        size = self._journal.size
+        newest = self._ahead[-1][1] if self._ahead else self._taken
+        if self._lanes and size - newest > FAR_BEHIND and len(self._ahead) < MOST_LANES:
+            newest = size - BLOCK
+            self._ahead.append((newest, newest))
+        if self._ahead and newest < size and self._live_next:
+            return newest, min(newest + BLOCK, size)
+        limit = self._ahead[0][0] if self._ahead else size
+        return self._taken, min(self._taken + BLOCK, limit)
+
+    def _done(self, start: int, stop: int) -> None:
+        if start == self._taken:
+            self._taken = stop
+            self._live_next = True
+        else:
+            self._ahead[-1] = (self._ahead[-1][0], stop)
+            self._live_next = False
+        while self._ahead and self._ahead[0][0] == self._taken:
+            self._taken = self._ahead.pop(0)[1]
 
     def settle(self) -> None:
         """Make durable what the store has taken in, then move the cursor."""
@@ -67,17 +139,22 @@ class Projector:
             return
         self._store.flush()
         self.cursor = self._taken
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            file.write(f"{self.cursor}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._path)
+        write_cursor(self._path, self.cursor)
 
     @property
     def lag(self) -> int:
         """Journal entries the store has not taken in yet."""
-        return self._journal.size - self._taken
+        ahead = sum(stop - start for start, stop in list(self._ahead))
+        return self._journal.size - self._taken - ahead
+
+    @property
+    def status(self) -> ProjectorStatus:
+        """How the view stands now."""
+        text, at, pause = self._fault
+        in_a_row = self._back_off.refusals
+        return ProjectorStatus(
+            self.cursor, self.lag, self._refusals, in_a_row, text, at, pause if in_a_row else 0.0
+        )
 
     def start(self) -> None:
         """Keep the store up to date from a thread of its own."""
@@ -88,58 +165,117 @@ class Projector:
         """Say that the journal has grown."""
         self._wake.set()
 
+    def offer(self, index: int, envelope: Envelope) -> None:
+        """An envelope of the journal that ingest has parsed already, to spare doing it again."""
+        if len(self._offered) >= MAX_OFFERED:
+            self._offered.clear()
+        self._offered[index] = envelope
+
     def _work(self) -> None:
-        refused = 0
         while not self._stopping.is_set():
             try:
-                while self.step() and not self._stopping.is_set():
-                    refused = 0
+                while not self._stopping.is_set() and self.step():
+                    self._back_off.calm()
             except MeterprintError as error:
-                pause = BACK_OFF_S[min(refused, len(BACK_OFF_S) - 1)]
-                refused += 1
-                log.warning("store_refused", error=str(error), again_in_s=pause)
-                self._stopping.wait(pause)
+                self._stopping.wait(self._refused(error))
                 continue
             self._wake.wait()
             self._wake.clear()
+            if self._gather_s and self.lag < BLOCK:
+                self._stopping.wait(self._gather_s)
+
+    def _refused(self, error: MeterprintError) -> float:
+        pause = self._back_off.pause(error)
+        self._refusals += 1
+        self._fault = (str(error), time.time_ns(), pause)
+        if not self._stopping.is_set():
+            log.warning("store_refused", error=str(error), hint=error.hint, again_in_s=pause)
+        return pause
 
     def stop(self) -> None:
-        """End the thread; what the store has taken in is made durable."""
+        """End the thread; what the store has taken in is made durable.
+
+        A store that hangs is not waited for: its entries are projected at the next start.
+        """
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(timeout=30)
+            self._thread.join(timeout=STOP_S)
+            if self._thread.is_alive():
+                log.warning("store_hangs", lag=self.lag)
+                return
         try:
             self.settle()
         except MeterprintError as error:
             log.warning("store_refused", error=str(error))
 
+    def _chunks(self, start: int, stop: int) -> tuple[list[SeriesChunk], int]:
+        return _chunks(self._journal, start, stop, lambda index: self._offered.pop(index, None))
 
-def _chunks(journal: Journal, start: int, stop: int) -> tuple[list[SeriesChunk], int]:
+
+def write_cursor(path: Path, cursor: int) -> None:
+    """Keep a view's place in the journal, synced."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        file.write(f"{cursor}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _chunks(
+    journal: Journal, start: int, stop: int, parsed: Callable[[int], Envelope | None]
+) -> tuple[list[SeriesChunk], int]:
     chunks: list[SeriesChunk] = []
     readings = 0
     for entry in journal.entries(start, stop):
         if entry.kind is not EntryKind.ENVELOPE:
             continue
-        try:
-            envelope = parse(split(entry.note)[0])
-        except WireError:
-            continue  # validly signed nonsense: the engine has a finding for it
-        chunks += chunks_of(envelope)
-        readings += envelope.readings
+        envelope = parsed(entry.index) or _readable(entry)
+        if envelope is not None:
+            chunks += chunks_of(envelope)
+            readings += envelope.readings
     return chunks, readings
 
 
+def _readable(entry: Entry) -> Envelope | None:
+    try:
+        return parse(split(entry.note)[0])
+    except WireError:
+        return None  # validly signed nonsense: the engine has a finding for it
+
+
 def rebuild_store(
-    journal: Journal, store: SeriesStore, progress: Callable[[int, int], None]
+    journal: Journal,
+    store: SeriesStore,
+    progress: Callable[[int, int], None],
+    wait: Callable[[float], object] = time.sleep,
 ) -> int:
-    """Clear a store and fill it from the journal; how many readings."""
-    store.clear()
+    """Clear a store and fill it from the journal; how many readings.
+
+    A store that refuses for a while is waited for; raises what it raised in the end.
+    """
+    back_off = BackOff()
     total, size = 0, journal.size
+
+    def patiently(work: Callable[[], None]) -> None:
+        while True:
+            try:
+                work()
+            except MeterprintError as error:
+                pause = back_off.pause(error)
+                if back_off.refusals >= REBUILD_TRIES:
+                    raise
+                wait(pause)
+            else:
+                back_off.calm()
+                return
+
+    patiently(store.clear)
     for start in range(0, size, BLOCK):
-        chunks, readings = _chunks(journal, start, start + BLOCK)
-        store.append(chunks)
+        chunks, readings = _chunks(journal, start, start + BLOCK, lambda _: None)
+        patiently(partial(store.append, chunks))
         total += readings
         progress(min(start + BLOCK, size), size)
-    store.flush()
+    patiently(store.flush)
     return total

@@ -12,16 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from ingest.acceptance import Accepted, Quarantined, judge
 from ingest.journal import Journal
-from ingest.quarantine import Quarantine
+from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.runs import Run
-from mrv.finding import Finding, Severity
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
 
 COMMIT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 """Bounds by which the time of transactions is told, s."""
+
+log = structlog.get_logger("ingest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ class Tally:
     """Readings in new envelopes."""
     quarantined: Counter[str] = field(default_factory=Counter)
     """Messages refused, by reason."""
+    not_kept: int = 0
+    """Of those, messages the disk had no room for."""
+    unlinked: int = 0
+    """Validly signed messages whose header links nothing; the engine has a finding for each."""
     commits: int = 0
     """Transactions."""
     commit_seconds: float = 0.0
@@ -97,7 +104,6 @@ class Receiver:
         self._key = key
         self._keys_of = keys_of
         self.tally = Tally()
-        self.findings: list[Finding] = []
 
     def _judge(self, message: Message) -> Accepted | Quarantined:
         return judge(
@@ -121,17 +127,9 @@ class Receiver:
         if pairs:
             self.tally.committed(time.perf_counter() - started)
         self.tally.received += len(messages)
-        for message, verdict in zip(messages, verdicts, strict=True):
-            if isinstance(verdict, Quarantined):
-                self.tally.quarantined[verdict.reason] += 1
-                self._quarantine.add(
-                    time.time_ns(),
-                    message.agent,
-                    message.topic,
-                    verdict.reason,
-                    verdict.detail,
-                    message.payload,
-                )
+        self._set_aside(
+            [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Quarantined)]
+        )
         committed = []
         for (message, accepted), (index, new) in zip(pairs, placed, strict=True):
             committed.append(Committed(index, new, accepted, message))
@@ -140,17 +138,22 @@ class Receiver:
             envelope = accepted.draft.envelope
             if new and envelope is not None:
                 self.tally.readings += envelope.readings
-            if accepted.fault:
-                self.findings.append(
-                    Finding(
-                        "unreadable_header",
-                        f"{message.agent}#{index}",
-                        0,
-                        Severity.ERROR,
-                        (("fault", accepted.fault[:200]),),
-                    )
-                )
+            self.tally.unlinked += bool(accepted.fault)
         return committed
+
+    def _set_aside(self, refused: Sequence[tuple[Message, Quarantined]]) -> None:
+        """Count what proves nothing, and keep it where the disk allows."""
+        if not refused:
+            return
+        self.tally.quarantined.update(verdict.reason for _, verdict in refused)
+        now = time.time_ns()
+        try:
+            self._quarantine.add(
+                [Refused(now, m.agent, m.topic, v.reason, v.detail, m.payload) for m, v in refused]
+            )
+        except QuarantineError as error:
+            self.tally.not_kept += len(refused)
+            log.warning("quarantine_refused", error=str(error), hint=error.hint)
 
     def receipts(self, committed: Sequence[Committed]) -> list[tuple[str, str, bytes]]:
         """(agent, stream, signed receipt) for what was committed; stream "" for `also` alone."""

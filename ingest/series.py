@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mrv.envelope import Envelope, column_times
+from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
+
+
+class StoreError(MeterprintError):
+    """A store does not take or give readings now; `again_in_s` is the pause it asks for, if any."""
+
+    def __init__(self, message: str, *, hint: str = "", again_in_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.again_in_s = again_in_s
 
 
 class SeriesStore(Protocol):

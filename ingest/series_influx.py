@@ -1,67 +1,87 @@
-"""InfluxDB as a series store: writes through influxdb-client, reads by InfluxQL.
+"""InfluxDB as a series store: a view of the readings that is written in bulk and never waited for.
 
-`/api/v2/write` and `/query` work on 1.8, 2 and 3. Fields are floats only, so that no type can
-conflict; integers are exact up to 2⁵³, the journal keeps all. Tags are site, agent, stream and
-channel; epoch and batch never are. A reading is one point: keys are deterministic, and writing a
-point again changes nothing.
+A reading is a point of the measurement `reading`; its key is site, agent, stream, channel and
+signed time, so writing it again changes nothing. Epoch and batch are never tags. A reading whose
+time may be taken already is joined with what is there, so twins stand side by side in one point
+(`line_protocol`), the same whatever came first. Integers beyond 2⁵³ are exact by the field `low`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import httpx
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError
-
-from mrv.errors import MeterprintError
+from ingest.claimed_spans import ClaimedSpans
+from ingest.influx_connection import (
+    TIMEOUT_S,
+    Grade,
+    InfluxAddress,
+    InfluxConnection,
+    RefusedLines,
+    named,
+    quoted,
+)
+from ingest.line_protocol import (
+    TWINS,
+    Row,
+    decode_name,
+    encode_name,
+    head,
+    lines,
+    point,
+    rows_in,
+    rows_of,
+    split_head,
+)
+from ingest.park import Park
+from mrv.errors import InputError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 MEASUREMENT = "reading"
 BATCH = 5000
 """Lines of one write (InfluxDB's advice for 1.x and 2.x)."""
-TRIES = 5
-"""Attempts before a store that does not answer is given up for now."""
+BATCH_BYTES = 8_000_000
+"""Bytes of one write, below the 25 MB that 1.8 takes."""
+STATEMENTS = 50
+"""Statements of one query."""
+DOUBTFUL = 8
+"""Lines refused one by one for no known reason, and none taken, that put the server in doubt."""
+
+Held = dict[SeriesKey, dict[int, set[Row]]]
+"""Rows by channel and time."""
 
 
-class InfluxError(MeterprintError):
-    """InfluxDB does not accept or answer."""
+class Halving:
+    """Writes one batch, halved until the lines at fault are alone."""
 
+    def __init__(self, server: InfluxConnection) -> None:
+        self._server = server
+        self._taken = False
+        self.refused: list[tuple[Grade, str, Sequence[str], int]] = []
+        """(kind, reason, lines, how many points) of what will never be taken."""
 
-def escape_tag(text: str) -> str:
-    """A tag value in line protocol: comma, equals sign and space are escaped."""
-    return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
-
-
-def lines(site: str, chunk: SeriesChunk) -> list[str]:
-    """Line protocol of a chunk."""
-    key, series = chunk.key, chunk.series
-    tags = ",".join(
-        f"{name}={escape_tag(value)}"
-        for name, value in sorted(
-            {
-                "agent": key.agent,
-                "channel": key.channel,
-                "site": site,
-                "stream": key.stream,
-            }.items()
-        )
-    )
-    found = []
-    for i, t in enumerate(series.t):
-        fields = f"ok={float(series.ok[i])!r},value={float(series.v[i])!r}"
-        if series.length:
-            fields += f",length={float(series.length[i])!r}"
-        found.append(f"{MEASUREMENT},{tags} {fields} {int(t)}")
-    return found
+    def send(self, batch: Sequence[str]) -> None:
+        """Write lines. Raises InfluxError where not the lines are at fault."""
+        try:
+            self._server.write("\n".join(batch).encode())
+        except RefusedLines as error:
+            grade = Grade.of(error.reason)
+            if grade is Grade.RETENTION and error.dropped:
+                self.refused.append((grade, error.reason, (), error.dropped))
+            elif len(batch) == 1 or error.dropped == len(batch):
+                self.refused.append((grade, error.reason, batch, len(batch)))
+                if grade is Grade.OTHER and not self._taken and len(self.refused) >= DOUBTFUL:
+                    raise
+            else:
+                middle = len(batch) // 2
+                self.send(batch[:middle])
+                self.send(batch[middle:])
+        else:
+            self._taken = True
 
 
 class InfluxStore:
-    """One database of an InfluxDB."""
+    """One site's readings in one database of an InfluxDB."""
 
     def __init__(
         self,
@@ -70,15 +90,43 @@ class InfluxStore:
         site: str,
         username: str = "",
         password: str = "",
-        pause_s: float = 0.2,
+        *,
+        token: str = "",
+        org: str = "meterprint",
+        park: Park | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._url = url.rstrip("/")
-        self._database = database
+        address = InfluxAddress(
+            url, database, org=org, username=username, password=password, token=token
+        )
+        self._server = InfluxConnection(address, timeout_s)
         self._site = site
-        self._pause = pause_s
-        self._client = InfluxDBClient(url=url, token=f"{username}:{password}", org="-")
-        self._write = self._client.write_api(write_options=SYNCHRONOUS)
-        self._http = httpx.Client(timeout=30)
+        self.park = park or Park()
+        """What the server refused for good."""
+        self._heads: dict[SeriesKey, str] = {}
+        self._claimed: dict[SeriesKey, ClaimedSpans] = {}
+        self._learned = False
+
+    @classmethod
+    def at(
+        cls,
+        address: InfluxAddress,
+        site: str,
+        park: Park | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> InfluxStore:
+        """The store of a site at an address."""
+        return cls(
+            address.url,
+            address.database,
+            site,
+            address.username,
+            address.password,
+            token=address.token,
+            org=address.org,
+            park=park,
+            timeout_s=timeout_s,
+        )
 
     @property
     def pending(self) -> int:
@@ -86,140 +134,191 @@ class InfluxStore:
         return 0
 
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
-        """Write readings; raises InfluxError where the server does not take them in the end.
+        """Write readings. Raises InfluxError where the server does not take them now.
 
-        A twin at one time must keep the larger row, so what is there is read before it is
-        written over.
+        A line the server will never take is parked with its reason; the others go in.
         """
-        batch: list[str] = []
+        self._learn()
+        parked = self.park.total
+        fresh: list[str] = []
+        suspects: Held = {}
         for chunk in chunks:
-            batch += lines(self._site, self._without_smaller_twins(chunk))
-        for start in range(0, len(batch), BATCH):
-            self._send(batch[start : start + BATCH])
+            series = chunk.series
+            if not len(series):
+                continue
+            try:
+                start = self._head(chunk.key)
+            except InputError as error:
+                texts = [str(chunk.key)]
+                self.park.add(texts, Grade.PARSE, str(error), count=len(series))
+                continue
+            free = self._claim(chunk.key, min(series.t), max(series.t))
+            if free and len(set(series.t)) == len(series):
+                fresh += lines(start, series)
+            else:
+                held = suspects.setdefault(chunk.key, {})
+                for t, row in rows_of(series):
+                    held.setdefault(t, set()).add(row)
+        self._send_all(fresh)
+        self._send_all(self._joined(suspects))
+        if self.park.total != parked:
+            self.park.save()
 
-    def _without_smaller_twins(self, chunk: SeriesChunk) -> SeriesChunk:
-        series = chunk.series
-        if not len(series):
-            return chunk
-        there = self.read(chunk.key, min(series.t), max(series.t) + 1)
-        held = {t: (there.ok[i], there.v[i]) for i, t in enumerate(there.t)}
-        kept: dict[int, int] = {}
-        for i, t in enumerate(series.t):
-            row = (series.ok[i], series.v[i])
-            if row >= held.get(t, row):
-                held[t] = row
-                kept[t] = i
-        places = [kept[t] for t in sorted(kept)]
-        return SeriesChunk(
-            chunk.key,
-            Series(
-                [series.t[i] for i in places],
-                [series.v[i] for i in places],
-                [series.ok[i] for i in places],
-                [series.length[i] for i in places] if series.length else (),
-            ),
+    def _head(self, key: SeriesKey) -> str:
+        start = self._heads.get(key)
+        if start is None:
+            start = self._heads[key] = head(MEASUREMENT, self._tags(key))
+        return start
+
+    def _tags(self, key: SeriesKey) -> dict[str, str]:
+        return {
+            "agent": key.agent,
+            "channel": key.channel,
+            "site": self._site,
+            "stream": key.stream,
+        }
+
+    def _claim(self, key: SeriesKey, low: int, high: int) -> bool:
+        spans = self._claimed.get(key)
+        if spans is None:
+            spans = self._claimed[key] = ClaimedSpans()
+        return spans.claim(low, high)
+
+    def _learn(self) -> None:
+        """Ask once up to where each channel has points: what is older may be taken already."""
+        if self._learned:
+            return
+        where = (
+            f'WHERE "site"={quoted(encode_name(self._site))} GROUP BY "agent","stream","channel"'
+        )
+        fields = ("value", "failed")
+        text = ";".join(f'SELECT last("{f}") FROM "{MEASUREMENT}" {where}' for f in fields)  # noqa: S608
+        last: dict[SeriesKey, int] = {}
+        for found in self._server.query(text):
+            for series in found:
+                key = _key({name: decode_name(text) for name, text in series["tags"].items()})
+                last[key] = max(last.get(key, 0), int(series["values"][0][0]))
+        self._claimed = {key: ClaimedSpans(t) for key, t in last.items()}
+        self._learned = True
+
+    def _joined(self, suspects: Held) -> list[str]:
+        """Lines of the points that are not yet what they must be."""
+        made = []
+        for key, t, there in self._there(suspects):
+            rows = sorted(suspects[key][t] | there, reverse=True)
+            if set(rows[:TWINS]) != there:
+                made.append(point(self._head(key), t, rows))
+            if len(rows) > TWINS:
+                reason = f"more than {TWINS} readings of one channel and time"
+                self.park.add([], Grade.TWINS, reason, count=len(rows) - TWINS)
+        return made
+
+    def _there(self, suspects: Held) -> Iterator[tuple[SeriesKey, int, set[Row]]]:
+        """Each suspect's channel and time, and the rows the server has there."""
+        spans = [(key, *span) for key, held in suspects.items() for span in _stretches(held)]
+        for start in range(0, len(spans), STATEMENTS):
+            some = spans[start : start + STATEMENTS]
+            text = ";".join(
+                f'SELECT *::field FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
+                f"AND time >= {low} AND time <= {high}"
+                for key, low, high in some
+            )
+            for (key, low, high), found in zip(some, self._server.query(text), strict=True):
+                there = {t: set(rows_in(fields)) for t, fields in _points(found)}
+                for t in suspects[key]:
+                    if low <= t <= high:
+                        yield key, t, there.get(t, set())
+
+    def _where(self, key: SeriesKey) -> str:
+        return " AND ".join(
+            f"{named(name)}={quoted(encode_name(value))}" for name, value in self._tags(key).items()
         )
 
-    def _send(self, batch: list[str]) -> None:
-        fault: Exception | None = None
-        for attempt in range(TRIES):
-            try:
-                self._write.write(bucket=f"{self._database}/rp", record="\n".join(batch))
-            except ApiException as error:
-                fault = error
-                if error.status in (400, 422) and len(batch) > 1:
-                    middle = len(batch) // 2
-                    self._send(batch[:middle])
-                    self._send(batch[middle:])
-                    return
-                if error.status in (400, 401, 403, 422):
-                    break
-            except (HTTPError, OSError) as error:
-                fault = error
-            else:
-                return
-            time.sleep(self._pause * 2**attempt)
-        raise InfluxError(
-            f"{self._url} did not take {len(batch)} points: {str(fault)[:200]}",
-            hint="nothing is lost: the journal keeps all, writing goes on from the cursor",
-        ) from fault
+    def _send_all(self, made: Sequence[str]) -> None:
+        start = 0
+        while start < len(made):
+            stop, size = start, 0
+            while stop < len(made) and stop - start < BATCH and size < BATCH_BYTES:
+                size += len(made[stop])
+                stop += 1
+            self._send(made[start:stop])
+            start = stop
 
-    def _query(self, text: str) -> list[dict[str, Any]]:
-        try:
-            answer = self._http.post(
-                f"{self._url}/query", data={"db": self._database, "q": text, "epoch": "ns"}
-            )
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise InfluxError(f"{self._url} does not answer: {error}") from error
-        results = answer.json().get("results", [])
-        if results and "error" in results[0]:
-            raise InfluxError(f"{self._url}: {results[0]['error']}")
-        return [series for result in results for series in result.get("series", [])]
+    def _send(self, batch: Sequence[str]) -> None:
+        """Write a batch, and park the lines that are at fault."""
+        halving = Halving(self._server)
+        halving.send(batch)
+        for grade, reason, texts, count in halving.refused:
+            self.park.add(texts, grade, reason, count)
 
     def read(self, key: SeriesKey, start: int, end: int) -> Series:
-        """Readings with start ≤ t < end."""
-        where = " AND ".join(
-            f"\"{name}\"='{_quoted(value)}'"
-            for name, value in (
-                ("agent", key.agent),
-                ("stream", key.stream),
-                ("channel", key.channel),
-                ("site", self._site),
-            )
-        )
+        """Readings with start ≤ t < end, of twins the larger one; without batch names."""
         text = (
-            f'SELECT "value","ok","length" FROM {MEASUREMENT} WHERE {where} '  # noqa: S608
-            f"AND time >= {int(start)} AND time < {int(end)}"
+            f'SELECT "value","low","failed","length" FROM "{MEASUREMENT}" '  # noqa: S608
+            f"WHERE {self._where(key)} AND time >= {int(start)} AND time < {int(end)}"
         )
-        rows = [row for series in self._query(text) for row in series["values"]]
+        (found,) = self._server.query(text)
+        rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
         return Series(
-            [int(row[0]) for row in rows],
-            [int(row[1]) for row in rows],
-            [int(row[2]) for row in rows],
-            [int(row[3] or 0) for row in rows],
+            [t for t, _, _, _ in rows],
+            [v for _, _, v, _ in rows],
+            [ok for _, ok, _, _ in rows],
+            [length for _, _, _, length in rows],
             ["" for _ in rows],
         )
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
-        found = set()
-        for series in self._query(f"SHOW SERIES FROM {MEASUREMENT}"):
-            for (text,) in series["values"]:
-                tags = dict(_split_tags(text))
-                if tags.get("site") == self._site:
-                    found.add(SeriesKey(tags["agent"], tags["stream"], tags["channel"]))
-        return sorted(found)
+        site = quoted(encode_name(self._site))
+        (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE "site"={site}')
+        return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
+
+    def forget(self, key: SeriesKey, times: Sequence[int]) -> None:
+        """Delete points of a channel, twins and all: their stamps were mended."""
+        for start in range(0, len(times), STATEMENTS):
+            self._server.query(
+                ";".join(
+                    f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} AND time = {int(t)}'  # noqa: S608
+                    for t in times[start : start + STATEMENTS]
+                )
+            )
 
     def flush(self) -> None:
         """Nothing to do: a write is durable when it is answered."""
 
     def clear(self) -> None:
-        """Drop this site's readings."""
-        self._query(f"DROP SERIES FROM {MEASUREMENT} WHERE \"site\"='{_quoted(self._site)}'")
+        """Delete this site's readings, means over time too, and what was parked."""
+        site = quoted(encode_name(self._site))
+        self._server.query(f'DELETE FROM "{MEASUREMENT}" WHERE "site"={site}')  # noqa: S608
+        self._claimed.clear()
+        self._learned = True
+        self.park.clear()
 
     def close(self) -> None:
         """Close connections."""
-        self._client.close()  # type: ignore[no-untyped-call]
-        self._http.close()
+        self._server.close()
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+def _key(tags: Mapping[str, str]) -> SeriesKey:
+    return SeriesKey(*(tags[name] for name in ("agent", "stream", "channel")))
 
 
-def _split_tags(text: str) -> list[tuple[str, str]]:
-    parts, current, escaped = [], "", False
-    for char in text:
-        if escaped:
-            current += char
-            escaped = False
-        elif char == "\\":
-            escaped = True
-        elif char == ",":
-            parts.append(current)
-            current = ""
+def _points(found: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for series in found:
+        names = series["columns"][1:]
+        for t, *values in series["values"]:
+            yield int(t), dict(zip(names, values, strict=True))
+
+
+def _stretches(times: Mapping[int, object]) -> list[tuple[int, int]]:
+    """Stretches that hold all times, cut where a gap is wider than a tenth of the whole."""
+    ordered = sorted(times)
+    widest = (ordered[-1] - ordered[0]) // 10
+    found = [(ordered[0], ordered[0])]
+    for t in ordered[1:]:
+        low, high = found[-1]
+        if t - high > widest:
+            found.append((t, t))
         else:
-            current += char
-    parts.append(current)
-    return [(name, value) for name, _, value in (p.partition("=") for p in parts[1:])]
+            found[-1] = (low, t)
+    return found

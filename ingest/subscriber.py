@@ -1,33 +1,33 @@
-"""The MQTT side of ingest: paho with manual acknowledgement.
+"""The MQTT side of ingest: messages in, receipts out.
 
-A message is acknowledged only after it is on disk (or in quarantine). paho's network thread puts
-messages into a bounded queue and blocks when it is full, so back-pressure reaches the broker
-through TCP; a worker takes whatever has arrived, at most `GROUP` messages, and commits once.
+A message is acknowledged only after it is on disk (or in quarantine). Each agent is read through a
+session of its own into a bounded lane of its own (`ingest.lanes`); a worker takes one message of
+each lane in turn, at most `GROUP` of them, and commits once. Where an agent's lane is full its
+session is not read, so back-pressure reaches the broker through TCP, for this agent alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
 
 import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.journal import JournalError
+from ingest.lanes import Lanes
 from ingest.receiver import Committed, Message, Receiver
+from ingest.session import Session
 from ingest.wants import PATIENCE_S, Wants
 from mrv.errors import MeterprintError
 from mrv.strict_json import dumps
 
-QUEUE_MESSAGES = 4000
-"""Messages that may wait for the worker."""
 GROUP = 500
 """Most messages of one commit."""
 SHARE_FSYNC_S = 0.02
@@ -35,16 +35,45 @@ SHARE_FSYNC_S = 0.02
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
-"""How long a stop waits until the last receipt is on its way, s."""
+"""How long a stop waits until the last receipt of a session is on its way, s."""
+IDLE_S = 1.0
+"""Without a message for this long the worker looks after holes in chains and new agents."""
+START_S = 5.0
+"""How long a start waits for the agents' sessions to listen; they go on trying."""
+MAX_SESSIONS = 32
+"""Agents with a session of their own; further ones share these, by a hash of their name."""
+STATE_BYTES = 4096
+"""Longest state message that is looked at."""
+KINDS = ("readings/+", "birth", "state", "batch-events")
+"""Topics of an agent that ingest listens to."""
 
 log = structlog.get_logger("ingest")
 
-Delivered = tuple[Message, int, int]
-"""A message with its MQTT id and QoS."""
+EventHandler = Callable[[str, bytes], None]
+"""Told of an agent's batch event; raises JournalError where the disk refuses it."""
+Taken = TypeVar("Taken")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message with what acknowledges it."""
+
+    message: Message
+    """What came."""
+    session: Session
+    """Where it came from."""
+    mid: int
+    """Its MQTT id there."""
+    qos: int
+    """Its quality of service."""
 
 
 class Subscriber:
     """Feeds a Receiver from a broker and answers with receipts.
+
+    `agents` names the enrolled agents; it is asked again from time to time, and a new one gets its
+    session. Of others only birth, state and batch events are listened to. Without `agents` one
+    session listens to everybody, and agents are served in turn only after they were read.
 
     Raises MeterprintError where no broker answers, unless it is told to wait for one.
     """
@@ -58,133 +87,132 @@ class Subscriber:
         username: str = "",
         password: str = "",
         on_committed: Callable[[Sequence[Committed]], None] | None = None,
-        on_event: Callable[[str, bytes], None] | None = None,
+        on_event: EventHandler | None = None,
         on_state: Callable[[str, bytes], None] | None = None,
         patience: float = PATIENCE_S,
+        agents: Callable[[], Sequence[str]] | None = None,
         tls: ssl.SSLContext | None = None,
         wait_for_broker: bool = False,
     ) -> None:
         self._receiver = receiver
         self._site = site
+        self._address = (host, port, (username, password))
+        self._tls = tls
+        self.refusal = ""
         self._on_committed = on_committed
         self._on_event = on_event
         self._on_state = on_state
-        self._queue: queue.Queue[Delivered | None] = queue.Queue(QUEUE_MESSAGES)
+        self._agents = agents
+        self._lanes: Lanes[Delivered] = Lanes()
         self._stopping = threading.Event()
-        self.connected = threading.Event()
-        self.refusal = ""
-        self._receipt: mqtt.MQTTMessageInfo | None = None
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"{site}-ingest",
-            clean_session=False,
-            manual_ack=True,
-        )
-        if username:
-            self._client.username_pw_set(username, password)
-        if tls is not None:
-            self._client.tls_set_context(tls)
-        self._client.reconnect_delay_set(1, 30)
-        self._client.on_connect = self._connected
-        self._client.on_disconnect = self._disconnected
-        self._client.on_message = self._arrived
-        self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
-        self._worker.start()
+        self._by_agent: dict[str, Session] = {}
+        self._own: list[Session] = []
+        self._door = self._session("")
+        self.connected = self._door.subscribed
+        every = [f"{self._prefix('+')}/{kind}" for kind in KINDS]
+        listened = every if agents is None else every[1:]
         try:
-            if wait_for_broker:
-                self._client.connect_async(host, port, keepalive=30)
-            else:
-                self._client.connect(host, port, keepalive=30)
+            self._door.start(
+                listened, [t for t in every if t not in listened], now=not wait_for_broker
+            )
         except OSError as error:
-            self._stopping.set()
-            self._queue.put(None)
             raise MeterprintError(
                 f"no MQTT broker answers on {host}:{port}: {error}",
                 hint="start one, or let `meterprint serve` start its own",
             ) from error
         self._wants = Wants(receiver.runs, patience)
-        self._client.loop_start()
+        self._meet()
+        until = time.monotonic() + (0.0 if wait_for_broker else START_S)
+        for session in self._own:
+            session.subscribed.wait(max(0.0, until - time.monotonic()))
+        self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
+        self._worker.start()
 
-    def _connected(
-        self, client: mqtt.Client, _: object, __: object, reason: ReasonCode, ___: object
-    ) -> None:
-        if reason.is_failure:
-            log.warning("broker_refused", reason=str(reason))
-            return
-        prefix = f"meterprint/1/{self._site}/+"
-        names = ("readings/+", "birth", "state", "batch-events")
-        client.subscribe([(f"{prefix}/{name}", 1) for name in names])
-        self.connected.set()
+    def _prefix(self, agent: str) -> str:
+        return f"meterprint/1/{self._site}/{agent}"
 
-    def _disconnected(self, *_: Any) -> None:
-        self.connected.clear()
+    def _session(self, agent: str) -> Session:
+        name = f"{self._site}-ingest" + (f"-{agent}" if agent else "")
+        return Session(name, *self._address, self._arrived, self._tls)
 
-    def _arrived(self, client: mqtt.Client, _: object, message: mqtt.MQTTMessage) -> None:
+    def _meet(self) -> None:
+        """Give each enrolled agent that has none a session."""
+        for agent in self._agents() if self._agents is not None else ():
+            if agent in self._by_agent:
+                continue
+            topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
+            if len(self._own) < MAX_SESSIONS:
+                session = self._session(agent)
+                self._own.append(session)
+                self._by_agent[agent] = session
+                session.start(topics)
+            else:
+                place = int.from_bytes(sha256(agent.encode()).digest()[:4]) % MAX_SESSIONS
+                self._by_agent[agent] = self._own[place]
+                self._own[place].add(topics)
+
+    def _arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
         parts = message.topic.split("/")
         agent, kind = parts[3], parts[4]
-        if kind in ("state", "batch-events"):
-            handler = self._on_state if kind == "state" else self._on_event
-            if handler is not None and message.payload:
-                handler(agent, bytes(message.payload))
-            client.ack(message.mid, message.qos)
+        if session is self._door and agent in self._by_agent:
+            session.ack(message.mid, message.qos)  # it has a session of its own
+            return
+        if kind == "state":
+            if self._on_state is not None and 0 < len(message.payload) <= STATE_BYTES:
+                self._on_state(agent, bytes(message.payload))
+            session.ack(message.mid, message.qos)
             return
         item = Message(agent, kind, message.topic, bytes(message.payload))
-        while not self._stopping.is_set():
-            try:
-                self._queue.put((item, message.mid, message.qos), timeout=0.5)
-            except queue.Full:
-                continue
-            return
-
-    def _next_group(self) -> list[Delivered] | None:
-        first = self._queue.get()
-        if first is None:
-            return None
-        group = [first]
-        wait = SHARE_FSYNC_S
-        while len(group) < GROUP:
-            try:
-                item = (
-                    self._queue.get(timeout=wait) if len(group) == 1 else self._queue.get_nowait()
-                )
-            except queue.Empty:
-                break
-            if item is None:
-                self._queue.put(None)
-                break
-            group.append(item)
-        return group
+        self._lanes.put(
+            agent, Delivered(item, session, message.mid, message.qos), len(item.payload)
+        )
 
     def _work(self) -> None:
-        while (group := self._next_group()) is not None:
-            messages = [message for message, _, _ in group]
-            committed = self._commit(messages)
-            if committed is None:
+        while (group := self._lanes.take(GROUP, IDLE_S, SHARE_FSYNC_S)) is not None:
+            if group and not self._take(group):
                 return
-            if self._on_committed is not None:
-                self._on_committed(committed)
-            for agent, stream, note in self._receiver.receipts(committed):
-                topic = f"meterprint/1/{self._site}/{agent}/receipt/{stream or '-'}"
-                self._receipt = self._client.publish(topic, note, qos=1)
-            for _, mid, qos in group:
-                self._client.ack(mid, qos)
-            self._ask(committed)
+            self._ask()
+            self._meet()
 
-    def _ask(self, committed: Sequence[Committed]) -> None:
-        """Ask agents for envelopes that must exist and have not come."""
+    def _take(self, group: Sequence[Delivered]) -> bool:
+        """Commit a group, answer it and acknowledge it; False where that was given up to stop."""
+        kept = [d.message for d in group if d.message.kind != "batch-events"]
+        committed = self._until_taken(lambda: self._receiver.take(kept)) if kept else []
+        if committed is None:
+            return False
         now = time.monotonic()
         for item in committed:
             if item.new and item.accepted.draft.envelope is not None:
                 self._wants.saw(item.accepted.draft.envelope, now)
-        for agent, stream, rows in self._wants.due(now):
-            topic = f"meterprint/1/{self._site}/{agent}/want/{stream}"
-            self._client.publish(topic, dumps(rows), qos=1)
+        if committed and self._on_committed is not None:
+            self._on_committed(committed)
+        for agent, stream, note in self._receiver.receipts(committed):
+            self._publish(agent, f"receipt/{stream or '-'}", note)
+        handler = self._on_event
+        for delivered in group:
+            message = delivered.message
+            if message.kind == "batch-events" and message.payload and handler is not None:
+                told = partial(_told, handler, message)
+                if self._until_taken(told) is None:
+                    return False
+            delivered.session.ack(delivered.mid, delivered.qos)
+        return True
+
+    def _publish(self, agent: str, name: str, payload: bytes) -> None:
+        session = self._by_agent.get(agent, self._door)
+        session.publish(f"{self._prefix(agent)}/{name}", payload)
+
+    def _ask(self) -> None:
+        """Ask agents for envelopes that must exist and have not come."""
+        for agent, stream, rows in self._wants.due(time.monotonic()):
+            self._publish(agent, f"want/{stream}", dumps(rows))
             log.info("wanted", agent=agent, stream=stream, ranges=rows)
 
-    def _commit(self, messages: Sequence[Message]) -> list[Committed] | None:
+    def _until_taken(self, take: Callable[[], Taken]) -> Taken | None:
+        """What `take` returns, once the disk does not refuse it; None where told to stop."""
         while True:
             try:
-                taken = self._receiver.take(messages)
+                taken = take()
             except JournalError as error:
                 self.refusal = str(error)
                 log.exception("journal_refused", error=str(error), hint=error.hint)
@@ -194,28 +222,32 @@ class Subscriber:
             self.refusal = ""
             return taken
 
-    @property
-    def waiting(self) -> int:
-        """Messages that wait for the worker."""
-        return self._queue.qsize()
+    def ready(self) -> bool:
+        """Whether every session listens."""
+        return all(s.subscribed.is_set() for s in (self._door, *self._own))
 
     @property
     def holes(self) -> int:
         """Chains with envelopes that must exist and have not come."""
         return self._wants.open
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Messages read and not committed yet, by agent."""
+        return self._lanes.waiting()
+
     def stop(self) -> None:
         """Commit and receipt what was taken, then disconnect; the rest comes again next time."""
         self._stopping.set()
-        while self._worker.is_alive():
-            try:
-                self._queue.put(None, timeout=0.5)
-                break
-            except queue.Full:
-                continue
+        self._lanes.close()
         self._worker.join(timeout=30)
-        if self._receipt is not None and self.connected.is_set():
-            with contextlib.suppress(RuntimeError):  # the connection went meanwhile
-                self._receipt.wait_for_publish(RECEIPT_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+        sessions = (self._door, *self._own)
+        for session in sessions:
+            session.flush(RECEIPT_S)
+        for session in sessions:
+            session.stop()
+
+
+def _told(handler: EventHandler, message: Message) -> bool:
+    handler(message.agent, message.payload)
+    return True

@@ -7,6 +7,7 @@ agent still holds what has a receipt (its retention floor), and sends it as it w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ LONGEST_PAUSE_S = 3600.0
 """Longest pause between two requests for the same chain, s."""
 AT_ONCE = 500
 """Most envelopes asked for in one request."""
+MOST_OPEN = 200
+"""Most chains of one agent that are watched at once; an agent that opens more is asked later."""
+MOST_KNOWN = 10_000
+"""Most chains whose last number is remembered; the one heard of longest ago makes room."""
 
 Place = tuple[str, str, str]
 """(agent, stream, epoch)."""
@@ -59,6 +64,7 @@ class Wants:
         self._patience = patience
         self._last: dict[Place, int] = {}
         self._open: dict[Place, _Watch] = {}
+        self._watched: Counter[str] = Counter()
 
     def saw(self, envelope: Envelope, now: float) -> None:
         """An envelope was committed at `now` (monotonic s): it and those before it must exist."""
@@ -68,9 +74,14 @@ class Wants:
             self._expect(place, envelope.after.seq, now)
 
     def _expect(self, place: Place, seq: int, now: float) -> None:
-        self._last[place] = max(self._last.get(place, 0), seq)
-        if place not in self._open and holes(self._runs(*place), self._last[place]):
+        last = self._last[place] = max(self._last.pop(place, 0), seq)
+        while len(self._last) > MOST_KNOWN:
+            self._last.pop(next(iter(self._last)))
+        if place in self._open or self._watched[place[0]] >= MOST_OPEN:
+            return
+        if holes(self._runs(*place), last):
             self._open[place] = _Watch(now, now + self._patience, 2 * self._patience)
+            self._watched[place[0]] += 1
 
     @property
     def open(self) -> int:
@@ -81,9 +92,10 @@ class Wants:
         """(agent, stream, [[epoch, from, to], …]) to ask for at `now`; closed holes are dropped."""
         asked = []
         for place, watch in list(self._open.items()):
-            missing = holes(self._runs(*place), self._last[place])
+            missing = holes(self._runs(*place), self._last.get(place, -1))
             if not missing:
                 del self._open[place]
+                self._watched[place[0]] -= 1
                 continue
             if now < watch.next:
                 continue

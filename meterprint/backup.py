@@ -1,16 +1,20 @@
 """Backup of a state directory while it runs, and its restoration under a new origin.
 
 A backup holds what cannot be made again: keys, journal, quarantine and the outboxes of agents that
-run here. Segments and other views are not in it; they come back from the journal.
+run here. Segments and other views are not in it; they come back from the journal. Databases are
+copied first, then the cold files that the copied journal names: those never change.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +23,10 @@ from typing import Any
 import apsw
 
 from ingest.facts import FactWriter
-from ingest.journal import Journal
+from ingest.journal import COLD_FOLDER, Journal
 from ingest.keyring import Keyring, renew_origin
-from meterprint.site import AUTHOR, MARKER
+from meterprint.site import AUTHOR, MARKER, site_name
+from meterprint.upgrade import upgrade_state
 from mrv.errors import InputError
 from mrv.fact import REGISTRY
 
@@ -33,6 +38,12 @@ PAGES = 2000
 """Database pages copied at a time, so that writers are not held up."""
 CHUNK = 1 << 20
 """Bytes read at a time."""
+
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, TypeError, AttributeError,
+    NotImplementedError, RuntimeError, EOFError, OverflowError,
+)  # fmt: skip
+"""What a damaged archive raises where it is opened or read."""
 
 Progress = Callable[[int, int], None]
 """Told how many files are done of how many."""
@@ -85,10 +96,12 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _journal_head(path: Path, site: str, keys: Path) -> tuple[int, str, str]:
+def _journal_head(path: Path, site: str, keys: Path) -> tuple[int, str, str, list[Path]]:
+    """Size, root and origin of a copied journal, and its cold files in the state directory."""
     journal = Journal(path, site, Keyring.open(keys, site).checkpoints)
     try:
-        return journal.size, journal.root().hex(), journal.origin
+        cold = [Path(COLD_FOLDER) / part.file for part in journal.parts()]
+        return journal.size, journal.root().hex(), journal.origin, cold
     finally:
         journal.close()
 
@@ -96,17 +109,17 @@ def _journal_head(path: Path, site: str, keys: Path) -> tuple[int, str, str]:
 def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> BackupReport:
     """Write a backup of `state` to `target`, a zip file; secret keys are in it.
 
-    Raises InputError where there is no site, or `target` exists.
+    Raises InputError where there is no site, `target` exists, or a cold file is missing.
     """
-    marker = state / MARKER
-    if not marker.exists():
+    site = site_name(state)
+    if site is None:
         raise InputError(f"{state} is no state directory", hint="name it by --state")
     if target.exists():
         raise InputError(f"{target} exists already", hint="choose another name")
-    site = str(json.loads(marker.read_text())["site"])
     names = list(_files(state))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         held: list[tuple[Path, Path]] = []
+        total = 2 * len(names)
         for place, name in enumerate(names):
             source = state / name
             if name.suffix == ".db":
@@ -114,9 +127,16 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
                 _copy_database(source, copy)
                 source = copy
             held.append((name, source))
-            progress(place + 1, 2 * len(names))
+            progress(place + 1, total)
         copied = next(source for name, source in held if name == Path("journal.db"))
-        size, root, origin = _journal_head(copied, site, state / "keys")
+        size, root, origin, cold = _journal_head(copied, site, state / "keys")
+        for name in cold:
+            if not (state / name).is_file():
+                raise InputError(
+                    f"{state / name} is missing", hint="run `meterprint journal check`"
+                )
+            held.append((name, state / name))
+        total = len(names) + len(held)
         about = {
             "v": VERSION,
             "site": site,
@@ -129,8 +149,11 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(MANIFEST, json.dumps(about, indent=1))
             for place, (name, source) in enumerate(held):
-                archive.write(source, name.as_posix())
-                progress(len(names) + place + 1, 2 * len(names))
+                pressed = zipfile.ZIP_STORED if name.suffix == ".cold" else zipfile.ZIP_DEFLATED
+                archive.write(source, name.as_posix(), pressed)
+                progress(len(names) + place + 1, total)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
         partial.chmod(0o600)
         partial.rename(target)
     return BackupReport(site, len(held), size, root, origin)
@@ -143,7 +166,7 @@ def _open(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         names = {name for name in archive.namelist() if name != MANIFEST}
         if about["v"] != VERSION or names != set(files) or "site" not in about:
             raise ValueError(f"version {about.get('v')!r}, {len(names)} of {len(files)} files")
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path} is no whole backup: {error}", hint="use another backup of the site"
         ) from error
@@ -160,7 +183,7 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, progress: Progr
         try:
             with archive.open(name) as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, CHUNK)
-        except zipfile.BadZipFile as error:
+        except DAMAGED as error:
             raise InputError(f"{name} in {path} is damaged: {error}", file=str(path)) from error
         target.chmod(0o600)
         if _sha256(target) != stated:
@@ -178,7 +201,7 @@ def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> Ba
         raise InputError(f"{state} is not empty", hint="restore into a directory of its own")
     try:
         opened = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, *DAMAGED) as error:
         raise InputError(f"{path} is no backup: {error}") from error
     folder = state.with_name(state.name + ".restoring")
     shutil.rmtree(folder, ignore_errors=True)
@@ -202,6 +225,9 @@ def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> Ba
 
 def _continue(folder: Path, site: str, about: dict[str, Any]) -> str:
     """Check the journal and go on with it under a new origin; its name."""
+    upgraded = upgrade_state(folder)
+    if upgraded.kept:
+        Path(upgraded.kept).unlink()  # the backup still has it
     old_ring = Keyring.open(folder / "keys", site)
     journal = Journal(folder / "journal.db", site, old_ring.checkpoints)
     try:
@@ -222,6 +248,7 @@ def _continue(folder: Path, site: str, about: dict[str, Any]) -> str:
         writer.revoke(old.public, AUTHOR)
         body = {"checkpoint": checkpoint.decode(), "origin": old.name}
         writer.record(REGISTRY, "journal_restored", new.name, body, author=AUTHOR)
+        journal.checkpoint()
     finally:
         journal.close()
     return new.name

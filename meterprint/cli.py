@@ -12,6 +12,8 @@ from meterprint import (
     commands_batch,
     commands_device,
     commands_evidence,
+    commands_influx,
+    commands_metrology,
     commands_operation,
     commands_plant,
     commands_registry,
@@ -33,10 +35,12 @@ commands_plant.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
 commands_evidence.register(app)
+commands_metrology.register(app)
 commands_device.register(app)
 commands_agent.register(app)
 commands_operation.register(app)
 commands_access.register(app)
+commands_influx.register(app)
 
 
 @app.command()

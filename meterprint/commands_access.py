@@ -154,25 +154,23 @@ def show_authority(state: StateOption = DEFAULT_STATE) -> None:
 
 @broker.command("config")
 def show_config(
-    port: Annotated[int, typer.Option(help="TCP port to listen on")] = 8883,
+    port: Annotated[
+        int, typer.Option(help="TCP port for agents; ingest takes the next one")
+    ] = 8883,
     listen: Annotated[str, typer.Option(help="address to listen on")] = "0.0.0.0",  # noqa: S104 (refused without certificates)
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Write access list and print mosquitto.conf for a Mosquitto you run yourself. / 输出配置。"""
-    from ingest.broker import guard_of
-    from ingest.broker_certificates import SERVER, tls_files
-    from ingest.broker_config import access_list, configuration
+    from ingest.broker_certificates import has_authority
+    from ingest.broker_config import configuration, write_doors
 
     site = _site(state)
     folder = state / "broker"
-    folder.mkdir(parents=True, exist_ok=True)
-    guard = guard_of(state / "keys", site, listen)
-    tls = acl = None
-    if guard is not None:
-        tls, acl = tls_files(guard.keys, SERVER), folder / "acl"
-        acl.write_text(access_list(site))
-        acl.chmod(0o600)
-    typer.echo(configuration(port, listen, folder, tls, acl), nl=False)
+    doors = None
+    if has_authority(state / "keys"):
+        folder.mkdir(parents=True, exist_ok=True)
+        doors = write_doors(state / "keys", site, folder, port + 1, listen)
+    typer.echo(configuration(port, listen, folder, doors), nl=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -36,6 +36,12 @@ def agent(
     config: ConfigOption = None,
     sweep: Annotated[float, typer.Option(help="s between two readings of a bus")] = 1.0,
     flush: Annotated[float, typer.Option(help="s between two envelopes, 0.02 to 10")] = 1.0,
+    keep_days: Annotated[
+        int, typer.Option(help="days that receipted envelopes are kept at least", min=0)
+    ] = 7,
+    keep_mb: Annotated[
+        int, typer.Option(help="… or until the outbox takes so many MB", min=1)
+    ] = 2000,
     show_key: Annotated[bool, typer.Option("--show-key", help="print the key to enrol")] = False,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
@@ -100,7 +106,15 @@ def agent(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await run_agent(running, reading.sources, stop, sweep_s=sweep, flush_s=flush)
+        await run_agent(
+            running,
+            reading.sources,
+            stop,
+            sweep_s=sweep,
+            flush_s=flush,
+            keep_ns=keep_days * 86_400 * 10**9,
+            keep_bytes=keep_mb * 10**6,
+        )
 
     try:
         asyncio.run(run())

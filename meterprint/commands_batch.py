@@ -76,6 +76,12 @@ def _event(state: Path, body: dict[str, Any], json: bool) -> None:
         typer.echo(f"{fact.header.chain}#{fact.header.seq} {'stated' if new else 'known already'}")
 
 
+SupersedesOption = Annotated[
+    int | None,
+    typer.Option("--supersedes", help="number of the fact this corrects / 更正的事实序号"),
+]
+
+
 @batch.command("start")
 def start_batch(
     name: Annotated[str, typer.Argument(metavar="BATCH")],
@@ -83,6 +89,7 @@ def start_batch(
     product: Annotated[str, typer.Option()],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
     event_id: Annotated[str, typer.Option("--id")] = "",
+    supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -96,7 +103,7 @@ def start_batch(
         "event": "start",
         "t": str(moment),
     }
-    _event(state, body, json)
+    _event(state, {**body, "supersedes": supersedes}, json)
 
 
 @batch.command("end")
@@ -107,6 +114,7 @@ def end_batch(
     scrap: Annotated[str, typer.Option(help="scrap / 报废数")] = "0",
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
     event_id: Annotated[str, typer.Option("--id")] = "",
+    supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -121,12 +129,44 @@ def end_batch(
         "scrap": scrap,
         "t": str(moment),
     }
-    _event(state, body, json)
+    _event(state, {**body, "supersedes": supersedes}, json)
+
+
+@batch.command("declare")
+def declare_amount(
+    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    line: Annotated[str, typer.Option()],
+    source: Annotated[str, typer.Option(help="emission source that is declared / 排放源")],
+    quantity: Annotated[str, typer.Option(help="exact decimal / 数量")],
+    unit: Annotated[str, typer.Option(help="unit / 单位")],
+    u_percent: Annotated[
+        str, typer.Option(help="95 % half-width of the amount, per cent / 相对不确定度")
+    ] = "0",
+    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
+    event_id: Annotated[str, typer.Option("--id")] = "",
+    supersedes: SupersedesOption = None,
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """State what a source that no meter sees gave to a batch. / 申报批次的未计量排放源用量。"""
+    moment = parse_moment(at, "--at") if at else time.time_ns()
+    body = {
+        "id": event_id or str(uuid.uuid4()),
+        "line": line,
+        "batch": name,
+        "event": "declare",
+        "source": source,
+        "quantity": quantity,
+        "unit": unit,
+        "u_percent": u_percent,
+        "t": str(moment),
+    }
+    _event(state, {**body, "supersedes": supersedes}, json)
 
 
 @batch.command("import")
 def import_batches(
-    file: Annotated[Path, typer.Argument(help="CSV: id,line,batch,product,event,good,scrap,t")],
+    file: Annotated[Path, typer.Argument(help="CSV: id,line,batch,product,event,good,scrap,t …")],
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:

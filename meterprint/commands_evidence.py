@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit, parse_moment
+from meterprint.output import (
+    DEFAULT_STATE,
+    JsonOption,
+    Progress,
+    StateOption,
+    emit,
+    parse_moment,
+)
 from mrv.errors import InputError
+
+if TYPE_CHECKING:
+    from ingest.journal_check import Fault
 
 keys = typer.Typer(help="Keys of the site. / 密钥。", no_args_is_help=True)
 journal = typer.Typer(help="The journal. / 账本。", no_args_is_help=True)
@@ -76,23 +86,77 @@ def verify(
 
 @journal.command("check")
 def check_journal(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
-    """Recompute every leaf and the root. / 校验账本。"""
-    from meterprint.site import open_site
+    """Recompute every entry, cold file and table of the journal. / 校验账本。"""
+    from ingest.journal import JournalError
+    from ingest.journal_check import Fault
+    from meterprint.site import open_journal
 
-    site = open_site(state)
     try:
-        faults = site.journal.verify()
-        answer = {"entries": site.journal.size, "root": site.journal.root().hex(), "faults": faults}
+        opened = open_journal(state)
+    except JournalError as error:
+        faults = [Fault(str(error))]
+        answer: dict[str, object] = {"entries": None, "root": None, "cold_files": None}
+        _say_faults(answer, faults, json)
+        raise typer.Exit(1) from error
+    try:
+        with Progress({"blocks": "blocks / 区块"}).shown() as progress:
+            faults = opened.faults(lambda done, total: progress("blocks", done, total))
+        answer = {
+            "entries": opened.size,
+            "root": opened.root().hex(),
+            "cold_files": len(opened.parts()),
+        }
     finally:
-        site.close()
-    if json:
-        emit(answer)
-    else:
-        typer.echo(f"{answer['entries']} entries, root {answer['root']}")
-        for fault in faults:
-            typer.echo(f"FAULT {fault}")
+        opened.close()
+    _say_faults(answer, faults, json)
     if faults:
         raise typer.Exit(1)
+
+
+def _say_faults(answer: dict[str, object], faults: list[Fault], json: bool) -> None:
+    from dataclasses import asdict
+
+    if json:
+        located = [asdict(fault) for fault in faults]
+        emit({**answer, "faults": [str(fault) for fault in faults], "located": located})
+        return
+    if answer["root"] is not None:
+        typer.echo(f"{answer['entries']} entries, root {answer['root']}")
+    for fault in faults:
+        typer.echo(f"FAULT {fault}")
+
+
+@journal.command("rotate")
+def rotate_journal(
+    keep: Annotated[
+        int, typer.Option(min=0, help="newest entries that stay in the database / 保留的最新条目数")
+    ] = 65_536,
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Seal old entries into compressed, verified cold files. / 将旧条目封存为冷文件。"""
+    from dataclasses import asdict
+
+    from ingest.rotation import rotate
+    from meterprint.site import open_journal
+
+    opened = open_journal(state)
+    try:
+        with Progress({"blocks": "blocks / 区块"}).shown() as progress:
+            done = rotate(
+                opened,
+                keep,
+                whole_parts=False,
+                progress=lambda at, total: progress("blocks", at, total),
+            )
+    finally:
+        opened.close()
+    if json:
+        emit({**asdict(done), "folder": str(opened.cold_folder)})
+        return
+    typer.echo(f"{done.entries} entries sealed in {done.parts} files in {opened.cold_folder}")
+    if done.entries:
+        typer.echo(f"{done.bytes_before / 1e6:.1f} MB became {done.bytes_after / 1e6:.1f} MB")
 
 
 @journal.command("checkpoint")

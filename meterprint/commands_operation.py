@@ -1,4 +1,4 @@
-"""Commands of operation: backup, restore, doctor."""
+"""Commands of operation: backup, restore, upgrade, doctor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, emit
 
-TITLES = {"files": "files / 文件"}
+TITLES = {"files": "files / 文件", "entries": "entries / 条目"}
 
 
 def backup(
@@ -47,6 +47,21 @@ def restore(
     typer.echo(f"The journal goes on as {report.origin}; agents send what it lacks.")
 
 
+def upgrade(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """Bring a state directory of an earlier version up to date. / 升级状态目录。"""
+    from meterprint.upgrade import upgrade_state
+
+    with Progress(TITLES).shown() as progress:
+        done = upgrade_state(state, lambda at, total: progress("entries", at, total))
+    if json:
+        emit({**asdict(done), "state": str(state)})
+    elif done.kept:
+        typer.echo(f"{state}: {done.entries} journal entries, root {done.root} as before")
+        typer.echo(f"The old journal stays as {done.kept}; delete it when you are content.")
+    else:
+        typer.echo(f"{state}: nothing to do / 无需升级")
+
+
 def doctor(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """Say what could keep a site from working, and the remedy. / 运行环境体检。"""
     from meterprint.doctor import FAIL, diagnose
@@ -67,4 +82,5 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(backup)
     app.command()(restore)
+    app.command()(upgrade)
     app.command()(doctor)

@@ -12,12 +12,26 @@ from mrv.errors import InputError
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="plant.yaml")], json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help="plant.yaml")],
+    bridge: Annotated[
+        Path | None, typer.Option(help="bridges.yaml to check against it / 外部设备映射")
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
-    """Check a plant file. / 检查工厂描述文件。"""
+    """Check a plant file, and a file of bridges. / 检查工厂描述文件。"""
+    from footprint.reader import InputErrors
+    from meterprint.bridges import bridges_of
     from meterprint.plant_file import check_plant
 
     plant, faults = check_plant(file)
+    if plant is not None and bridge is not None:
+        try:
+            bridges_of(plant.plant, plant, bridge)
+        except InputErrors as errors:
+            faults = list(errors.errors)
+        except InputError as error:
+            faults = [error]
+        plant = None if faults else plant
     if json:
         emit(
             {

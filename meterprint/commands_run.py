@@ -128,33 +128,31 @@ def rebuild(
     """Rebuild every view from the journal. / 由账本重建全部视图。"""
     import hashlib
 
-    from ingest.projector import rebuild_store
-    from ingest.series_parquet import ParquetStore
+    from ingest.projector import rebuild_store, write_cursor
     from meterprint.commands_serve import influx_store
     from meterprint.logs import configure_logs
     from meterprint.settings import load_settings
     from meterprint.site import open_site
-    from meterprint.views import SEGMENTS, cursor_file
+    from meterprint.views import INFLUX, cursor_file
 
     settings = load_settings(state, config, {"influx.url": influx, "influx.database": database})
     configure_logs(settings.log.format, settings.log.level)
     site = open_site(state)
     try:
         stored = {}
-        store = influx_store(settings.influx, site.name)
+        store = influx_store(settings.influx, site.name, state)
         with Progress({**TITLES, "segments": "segments / 分段"}).shown() as progress:
-            segments = ParquetStore(state / SEGMENTS)
-            stored["segments"] = rebuild_store(
-                site.journal, segments, lambda done, total: progress("segments", done, total)
-            )
-            segments.close()
-            cursor_file(state, SEGMENTS).write_text(f"{site.journal.size}\n")
+            site.engine.rebuild(lambda done, total: progress("segments", done, total))
+            site.engine.seal()
+            stored["segments"] = site.engine.reading_count
             if store is not None:
-                stored["influx"] = rebuild_store(
-                    site.journal, store, lambda done, total: progress("influx", done, total)
+                cursor_file(state, INFLUX).unlink(missing_ok=True)  # cut short, it is not whole
+                size = site.journal.size
+                stored[INFLUX] = rebuild_store(
+                    site.journal, store, lambda done, total: progress(INFLUX, done, total)
                 )
                 store.close()
-                cursor_file(state, "influx").write_text(f"{site.journal.size}\n")
+                write_cursor(cursor_file(state, INFLUX), size)
         with Progress(TITLES).shown() as progress:
             site.refresh(lambda done, total: progress("compute", done, total))
         results = site.engine.results

@@ -36,6 +36,9 @@ def serve(
         str | None, typer.Option(help="URL of an InfluxDB to keep up to date")
     ] = None,
     database: Annotated[str | None, typer.Option(help="its database, with policy rp")] = None,
+    bridge: Annotated[
+        Path | None, typer.Option(help="bridges.yaml: foreign devices to take in / 外部设备映射")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json, on standard error")] = None,
     config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
@@ -46,6 +49,7 @@ def serve(
     import time
 
     from dashboards.guard import check_bind
+    from meterprint.bridges import bridges_of
     from meterprint.commands_agent import broker_place
     from meterprint.live import LiveSite
     from meterprint.logs import configure_logs
@@ -83,7 +87,12 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: over.set())
         try:
-            live = LiveSite(site, influx=influx_store(settings.influx, site.name), broker=running)
+            live = LiveSite(
+                site,
+                influx=influx_store(settings.influx, site.name, state),
+                bridges=bridges_of(site.plant(), file, bridge),
+                broker=running,
+            )
         except BaseException:
             running.stop()
             raise
@@ -148,14 +157,15 @@ def _broker(asked: Broker, state: Path, site: str) -> RunningBroker:
     return OthersBroker(asked.host, asked.port, tls, asked.user, secret)
 
 
-def influx_store(asked: Influx, site: str) -> InfluxStore | None:
-    """The InfluxDB of the settings; None = none."""
+def influx_store(asked: Influx, site: str, state: Path) -> InfluxStore | None:
+    """The InfluxDB of the settings, its credentials from the environment; None = none."""
     if not asked.url:
         return None
     from ingest.series_influx import InfluxStore
+    from meterprint.influx_settings import address_of
+    from meterprint.views import open_park
 
-    secret = asked.password.get_secret_value()
-    return InfluxStore(asked.url, asked.database, site, asked.user, secret)
+    return InfluxStore.at(address_of(asked.url, asked.database), site, open_park(state))
 
 
 def enrol(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -19,11 +18,10 @@ import apsw
 
 from edge_agent.clock import kernel_clock
 from ingest.broker import find_mosquitto
-from ingest.journal import Journal
-from ingest.keyring import Keyring
+from ingest.cold_file import ColdFileError, file_hash
+from ingest.engine_shell import SEGMENTS
 from ingest.series_parquet import MANIFEST, ParquetStore
-from meterprint.site import MARKER
-from meterprint.views import SEGMENTS, cursor_file
+from meterprint.site import MARKER, open_journal
 from mrv.errors import MeterprintError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -157,17 +155,38 @@ def examine_keys(state: Path) -> Diagnosis:
 
 def examine_journal(state: Path) -> Diagnosis:
     """The journal opens and its tree fits its entries."""
-    marker = state / MARKER
-    if not marker.exists():
+    if not (state / MARKER).exists():
         return Diagnosis("journal", OK, f"{state} is no state directory yet")
-    site = str(json.loads(marker.read_text())["site"])
-    journal = Journal(state / "journal.db", site, Keyring.open(state / "keys", site).checkpoints)
+    journal = open_journal(state)
     try:
         return Diagnosis(
             "journal", OK, f"{journal.size} entries, {journal.bytes_on_disk() / 1e6:.1f} MB"
         )
     finally:
         journal.close()
+
+
+def examine_cold(state: Path) -> Diagnosis:
+    """The cold files of the journal are those that were sealed."""
+    if not (state / MARKER).exists():
+        return Diagnosis("cold", OK, "none yet")
+    journal = open_journal(state)
+    try:
+        parts, folder = journal.parts(), journal.cold_folder
+    finally:
+        journal.close()
+    remedy = "put the file back from a backup; `meterprint journal check` says what is concerned"
+    for part in parts:
+        where = f"{folder / part.file} (entries {part.first} to {part.stop - 1})"
+        try:
+            if file_hash(folder / part.file) != part.sha256:
+                return Diagnosis("cold", FAIL, f"{where} is not what was sealed", remedy)
+        except ColdFileError as error:
+            return Diagnosis("cold", FAIL, f"{where}: {error}", remedy)
+    if not parts:
+        return Diagnosis("cold", OK, "none yet: old entries are sealed when there are many")
+    size = sum(part.size for part in parts) / 1e6
+    return Diagnosis("cold", OK, f"{parts[-1].stop} entries in {len(parts)} files, {size:.1f} MB")
 
 
 def examine_segments(state: Path) -> Diagnosis:
@@ -180,9 +199,7 @@ def examine_segments(state: Path) -> Diagnosis:
         return Diagnosis(
             "segments", FAIL, f"{changed[0]} is not what was written", "meterprint rebuild"
         )
-    cursor = cursor_file(state, SEGMENTS)
-    seen = cursor.read_text().strip() if cursor.exists() else "0"
-    return Diagnosis("segments", OK, f"whole, up to journal entry {seen}")
+    return Diagnosis("segments", OK, f"whole, up to journal entry {store.taken}")
 
 
 def examine_python(_: Path) -> Diagnosis:
@@ -200,6 +217,7 @@ EXAMINATIONS: tuple[Callable[[Path], Diagnosis], ...] = (
     examine_fonts,
     examine_keys,
     examine_journal,
+    examine_cold,
     examine_segments,
 )
 """What is looked at, in order."""

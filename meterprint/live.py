@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -12,23 +11,31 @@ import structlog
 
 from dashboards.agent_health import AgentState, read_state
 from dashboards.running import Trouble
+from ingest.bridge import Bridge
 from ingest.broker import start_broker
-from ingest.broker_port import Broker
+from ingest.broker_port import Broker, OthersBroker
 from ingest.collector import calm_collector
 from ingest.journal import JournalError
+from ingest.quarantine import Refused
 from ingest.receiver import Committed, Receiver
+from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
-from ingest.subscriber import RETRY_S, Subscriber
+from ingest.subscriber import Subscriber
 from ingest.wants import PATIENCE_S
+from meterprint.bridges import PlacedMapping, open_bridge
 from meterprint.site import Site
 from meterprint.views import open_views
+from mrv.envelope import Envelope
 from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact
+from mrv.strict_json import loads
 
 WATCH_S = 1.0
 """How often the broker is looked after, s."""
 BEHIND = 500
 """Journal entries the engine may lag without being called behind: a commit's worth."""
+EAGER_EVERY_S = 1.0
+"""Batches that have ended and only wait are computed again at most this often, s."""
 
 log = structlog.get_logger("live")
 
@@ -36,8 +43,8 @@ log = structlog.get_logger("live")
 class LiveSite:
     """A site that ingests and computes until it is closed.
 
-    `broker` is one that runs already; without it one of our own is started, and started again
-    where it ends by itself. Raises MeterprintError where it cannot be.
+    `broker` is one that is running; without it one of our own is started. One that is ours is
+    started again where it ends by itself. Raises MeterprintError where it cannot be.
     """
 
     def __init__(
@@ -46,6 +53,8 @@ class LiveSite:
         broker_port: int = 0,
         influx: SeriesStore | None = None,
         patience: float = PATIENCE_S,
+        policy: Policy = DEFAULT_POLICY,
+        bridges: Sequence[PlacedMapping] = (),
         broker: Broker | None = None,
     ) -> None:
         calm_collector()
@@ -62,7 +71,7 @@ class LiveSite:
             self.subscriber = Subscriber(
                 self.receiver,
                 site.name,
-                self.broker.port,
+                self.broker.ingest_port,
                 self.broker.host,
                 username=self.broker.username,
                 password=self.broker.password,
@@ -70,8 +79,9 @@ class LiveSite:
                 on_event=self._event,
                 on_state=self._state,
                 patience=patience,
+                agents=site.agents,
                 tls=self.broker.tls,
-                wait_for_broker=broker is not None,
+                wait_for_broker=isinstance(self.broker, OthersBroker),
             )
         except MeterprintError:
             self.broker.stop()
@@ -79,53 +89,67 @@ class LiveSite:
                 view.close()
             raise
         self._wake.set()
-        self._threads = [
-            threading.Thread(target=self._work, name="engine", daemon=True),
-            threading.Thread(target=self._watch, name="broker-watch", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._watcher = threading.Thread(target=self._watch, name="broker-watch", daemon=True)
+        self._watcher.start()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+        self._merger = threading.Thread(target=self._merge, name="merger", daemon=True)
+        self._merger.start()
+        self.rotator = Rotator(site.journal, policy)
+        self.rotator.start()
+        self.bridges: list[Bridge] = []
+        try:
+            for placed in bridges:
+                self.bridges.append(open_bridge(site, placed, self.broker, self._journalled))
+        except MeterprintError:
+            self.close()
+            raise
+        for bridge in self.bridges:
+            bridge.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
         now = time.time_ns()
         for item in items:
             envelope = item.accepted.draft.envelope
             if item.new and envelope is not None:
-                self.site.engine.offer(item.index, envelope)
                 if envelope.readings:
                     self.arrivals[envelope.agent] = now
+                self.site.engine.offer(item.index, envelope)
+                for view in self.views.values():
+                    view.projector.offer(item.index, envelope)
+        self._wake.set()
+        for view in self.views.values():
+            view.projector.wake()
+
+    def _journalled(self, placed: Sequence[tuple[int, Envelope]]) -> None:
+        now = time.time_ns()
+        for index, envelope in placed:
+            if envelope.readings:
+                self.arrivals[envelope.agent] = now
+            self.site.engine.offer(index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
 
     def _state(self, agent: str, payload: bytes) -> None:
+        if not self.site.keys_of(agent):
+            return  # a stranger's word; and there is no end of strange names
         try:
             self.agent_states[agent] = read_state(payload, time.time_ns())
         except InputError as error:
             log.warning("state_unreadable", agent=agent, error=str(error))
 
     def _event(self, agent: str, payload: bytes) -> None:
-        """Take a batch event; a refused one goes to quarantine, a refusing disk is waited for."""
         try:
-            body = json.loads(payload)
-        except ValueError:
-            body = None
-        while not self._stopping.is_set():
-            try:
-                if not isinstance(body, dict):
-                    raise InputError("a batch event is a JSON object")
-                self.batch_event(body, agent)
-            except JournalError as error:
-                log.warning("journal_refused", error=str(error), hint=error.hint)
-                self._stopping.wait(RETRY_S)
-                continue
-            except MeterprintError as error:
-                log.warning("event_refused", agent=agent, error=str(error))
-                topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
-                self.site.quarantine.add(
-                    time.time_ns(), agent, topic, "event_refused", str(error), payload
-                )
-            return
+            body = loads(payload)
+            self.batch_event(body if isinstance(body, dict) else {}, agent)
+        except JournalError:
+            raise  # the message stays unacknowledged and is taken once the disk does
+        except MeterprintError as error:
+            log.warning("event_refused", agent=agent, error=str(error))
+            topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
+            refused = Refused(time.time_ns(), agent, topic, "event_refused", str(error), payload)
+            self.site.quarantine.add([refused])
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event and compute. Raises InputError."""
@@ -153,18 +177,6 @@ class LiveSite:
         if self._first_pass is not None:
             self._first_pass = done, total
 
-    def _work(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            if self._stopping.is_set():
-                return
-            try:
-                self.site.refresh(self._passed)
-                self._first_pass = None
-            except MeterprintError as error:
-                log.exception("engine", error=str(error), hint=error.hint)
-
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_S):
             try:
@@ -173,13 +185,43 @@ class LiveSite:
             except MeterprintError as error:
                 log.warning("broker_down", error=str(error), hint=error.hint)
 
+    def _work(self) -> None:
+        eager_at = time.monotonic()
+        while not self._stopping.is_set():
+            left = self.site.engine.waiting
+            self._wake.wait(EAGER_EVERY_S if left else None)
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            eager = time.monotonic() - eager_at >= EAGER_EVERY_S
+            try:
+                self.site.refresh(self._passed, eager=eager)
+                self._first_pass = None
+            except MeterprintError as error:
+                log.exception("engine", error=str(error), hint=error.hint)
+            if eager:
+                eager_at = time.monotonic()
+
+    def _merge(self) -> None:
+        sealed = self.site.engine.sealed
+        while not self._stopping.is_set():
+            sealed.wait()
+            sealed.clear()
+            if not self._stopping.is_set():
+                self.site.engine.compact()
+
     def close(self) -> None:
         """Stop everything in order; nothing that was receipted is lost."""
+        for bridge in self.bridges:
+            bridge.stop()
+        self.rotator.stop()
+        self.subscriber.stop()
         self._stopping.set()
         self._wake.set()
-        self.subscriber.stop()
-        for thread in self._threads:
-            thread.join(timeout=30)
+        self._thread.join(timeout=30)
+        self._watcher.join(timeout=30)
+        self.site.engine.sealed.set()
+        self._merger.join(timeout=60)
         self.broker.stop()
         for view in self.views.values():
             view.close()

@@ -86,7 +86,7 @@ class SiteCollector(Collector):
         yield _gauge(
             "ingest_queue_messages",
             "Messages that wait for the next transaction",
-            live.subscriber.waiting,
+            sum(live.subscriber.waiting.values()),
         )
         yield _gauge("journal_entries", "Entries of the journal", live.site.journal.size)
         yield _gauge(
@@ -152,7 +152,7 @@ class SiteCollector(Collector):
         yield _gauges("findings", "Findings of batches, by rule", "rule", engine.batch_findings())
         yield _gauges(
             "view_lag_entries",
-            "Journal entries a view of the readings (segments, influx) has not taken in",
+            "Journal entries a view of the readings (influx) has not taken in",
             "view",
             {name: view.projector.lag for name, view in live.views.items()},
         )

@@ -19,12 +19,13 @@ from footprint.factor import Factor, factor_from_row, read_rows, row_of
 from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import read_plant
 from footprint.reader import InputErrors, Node
+from ingest.bridge_mapping import BridgeMapping, read_bridges
 from mrv.errors import InputError, MeterprintError
 from mrv.interval import NS_PER_S
 from mrv.measurement.calibration import read_certificate
 
-FILE_ONLY = ("factors", "derived_factors", "certificates")
-"""Members of the file that become facts of their own."""
+FILE_ONLY = ("factors", "derived_factors", "certificates", "bridges")
+"""Members of the file that become facts of their own; bridges are how this process runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class PlantFile:
     """Certificates stated in it."""
     warnings: tuple[InputError, ...] = ()
     """What will make footprints incomplete or weaker, each with its line."""
+    bridges: tuple[BridgeMapping, ...] = ()
+    """Bridges to foreign devices."""
 
 
 def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
@@ -65,12 +68,13 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
     faults += found
     _certificates(source.tree, plant, faults)
     _places(plant, faults)
+    bridges = read_bridges(Node(source.tree, "", faults).child("bridges"), plant)
     located = [source.locate(fault) for fault in faults] + elsewhere
     if located:
         return None, sorted(located, key=lambda e: (e.file != str(path), e.file, e.line))
     certificates = tuple(source.tree.get("certificates") or ())
     warnings = _warnings(plant, factors, source)
-    return PlantFile(path, plant, members, tuple(factors), certificates, warnings), []
+    return PlantFile(path, plant, members, tuple(factors), certificates, warnings, bridges), []
 
 
 def load_plant(path: Path) -> PlantFile:

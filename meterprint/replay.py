@@ -24,7 +24,6 @@ from ingest.receiver import Committed, Receiver
 from ingest.subscriber import Subscriber
 from meterprint.plant_file import PlantFile, load_plant
 from meterprint.site import Site, open_site
-from meterprint.views import fill_segments
 from mrv.envelope import MAX_READINGS, Clock, ClockState
 from mrv.errors import MeterprintError
 from mrv.finding import count_by_rule
@@ -67,8 +66,9 @@ def replay(example: Example, state: Path, progress: Progress, port: int = 0) -> 
         site.state_plant(example.plant, first)
         _drive(site, example, content, progress, port)
         _state_batches(site, example.mapping, content, progress)
-        fill_segments(site)
         site.refresh(lambda done, total: progress("compute", done, total))
+        site.engine.seal()
+        site.engine.compact()
         return summary(site, content, time.monotonic() - started)
     finally:
         site.close()
@@ -89,6 +89,7 @@ def _drive(site: Site, example: Example, content: Replay, progress: Progress, po
             username=broker.username,
             password=broker.password,
             on_committed=lambda items: _offer(site, items),
+            agents=site.agents,
         )
         outbox = Outbox(folder / "outbox.db")
         try:

@@ -81,12 +81,10 @@ class Broker(Section):
 
 
 class Influx(Section):
-    """An InfluxDB that is kept up to date."""
+    """An InfluxDB that is kept up to date; its credentials come from the environment alone."""
 
     url: str = Field(default="", description="its URL; empty = none")
     database: str = Field(default="meterprint", description="its database, with policy rp")
-    user: str = Field(default="", description="user name, where it asks for one")
-    password: SecretStr = Field(default=SecretStr(""), description="password of that user")
 
 
 class Log(Section):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
+from ingest.durable import make_file, make_folder
 from ingest.engine_shell import EngineShell
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
@@ -17,11 +17,11 @@ from ingest.quarantine import Quarantine
 from meterprint.plant_file import PlantFile, day_moment
 from mrv.errors import InputError
 from mrv.fact import REGISTRY, Fact
-from mrv.measurement.activity import PYTHON, Kernels
+from mrv.measurement.activity import Kernels
 from mrv.strict_json import canonical
 from mrv.verification.note import PublicKey
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Layout of the state directory."""
 MARKER = "site.json"
 """File that makes a directory a state directory."""
@@ -32,7 +32,7 @@ AUTHOR = "meterprint"
 class Site:
     """One site. Make it with `open_site`, and `close` it."""
 
-    def __init__(self, state: Path, name: str, kernels: Kernels = PYTHON) -> None:
+    def __init__(self, state: Path, name: str, kernels: Kernels | None = None) -> None:
         self.state = state
         self.name = name
         self.keyring = Keyring.open(state / "keys", name)
@@ -40,15 +40,14 @@ class Site:
         self.facts = FactWriter(self.journal, self.keyring)
         self.facts.found(AUTHOR)
         self.quarantine = Quarantine(state / "quarantine.db")
-        self.engine = EngineShell(self.journal, kernels)
-        self.engine.catch_up()
+        self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines)
         self._agents: dict[str, tuple[PublicKey, ...]] = {}
         self._load_agents()
 
     def _load_agents(self) -> None:
-        for fact in load_facts(self.journal):
+        for fact in self.engine.facts:
             if fact.header.type == "key_enrolled" and fact.body.get("role") == "agent":
                 key = PublicKey.parse(str(fact.body["vkey"]))
                 self._agents[key.name] = (*self._agents.get(key.name, ()), key)
@@ -66,6 +65,10 @@ class Site:
     def keys_of(self, agent: str) -> tuple[PublicKey, ...]:
         """Enrolled keys of an agent."""
         return self._agents.get(agent, ())
+
+    def agents(self) -> tuple[str, ...]:
+        """Names of the enrolled agents, in the order of their enrolment."""
+        return tuple(self._agents)
 
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
@@ -114,78 +117,89 @@ class Site:
         self.engine.catch_up()
         return stated
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def refresh(
+        self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
+    ) -> None:
         """Take in the journal and compute what is out of date."""
         self.journal.follow()
         self.engine.catch_up()
-        self.engine.refresh(progress)
+        self.engine.refresh(progress, eager=eager)
 
     def close(self) -> None:
         """Close all files."""
+        self.engine.close()
         self.quarantine.close()
         self.journal.close()
 
 
-def open_site(state: Path, name: str = "", kernels: Kernels = PYTHON) -> Site:
+def site_name(state: Path) -> str | None:
+    """Name of the site of a state directory, None where there is none.
+
+    Raises InputError where the directory has another layout than this program's.
+    """
+    marker = state / MARKER
+    if not marker.exists():
+        return None
+    try:
+        known = json.loads(marker.read_text())
+        name, layout = str(known["site"]), known["state"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{marker} cannot be read: {error}", hint="restore it from a backup"
+        ) from error
+    if layout != STATE_VERSION:
+        raise InputError(
+            f"{state} has layout {layout}, this program writes {STATE_VERSION}",
+            hint="run `meterprint upgrade`, or use another --state",
+        )
+    return name
+
+
+def open_journal(state: Path) -> Journal:
+    """The journal of a state directory alone: nothing is computed. Raises InputError."""
+    name = site_name(state)
+    if name is None:
+        raise InputError(f"{state} is no state directory", hint="name it by --state")
+    return Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
+
+
+def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Site:
     """The site of a state directory, made there where `name` is given and it is new.
 
     Raises InputError where there is none, or it is of another site.
     """
-    marker = state / MARKER
-    if marker.exists():
-        known = _known(marker)
-        if known.get("state") != STATE_VERSION:
+    known = site_name(state)
+    if known is not None:
+        if name and known != name:
             raise InputError(
-                f"{state} has layout {known.get('state')}, this program writes {STATE_VERSION}",
-                hint="run `meterprint upgrade`, or use another --state",
-            )
-        if name and known["site"] != name:
-            raise InputError(
-                f"{state} belongs to site {known['site']}, not {name}",
+                f"{state} belongs to site {known}, not {name}",
                 hint="use another --state for another plant",
             )
-        return _site(state, known["site"], kernels)
+        return _site(state, known, kernels)
     if not name:
         raise InputError(
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
+    about = json.dumps({"site": name, "state": STATE_VERSION})
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps({"site": name, "state": STATE_VERSION}) + "\n")
+        make_folder(state)
+        make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
     except OSError as error:
-        raise _refused(state, error) from error
+        raise _unwritable(state, error) from error
     return _site(state, name, kernels)
 
 
-def _known(marker: Path) -> dict[str, Any]:
-    """What the marker says. Raises InputError."""
+def _site(state: Path, name: str, kernels: Kernels | None) -> Site:
     try:
-        known = json.loads(marker.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read: {error}", file=str(marker), hint="restore it from a backup"
-        ) from error
-    if not isinstance(known, dict) or not isinstance(known.get("site"), str):
-        raise InputError(
-            "the name of a site is expected",
-            file=str(marker),
-            field="site",
-            hint="restore it from a backup",
-        )
-    return known
+        return Site(state, name, kernels)
+    except OSError as error:
+        raise _unwritable(state, error) from error
 
 
-def _refused(state: Path, error: OSError) -> InputError:
+def _unwritable(state: Path, error: OSError) -> InputError:
     return InputError(
         f"{state} cannot be written: {error.strerror}",
         field="--state",
         hint="name a directory that this user may write",
     )
-
-
-def _site(state: Path, name: str, kernels: Kernels) -> Site:
-    try:
-        return Site(state, name, kernels)
-    except OSError as error:
-        raise _refused(state, error) from error

@@ -1,17 +1,20 @@
-"""The views of the readings a site keeps: segments, and an InfluxDB where one is wanted."""
+"""Views of the readings beside the engine's segments: an InfluxDB, where one is wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.projector import Projector
+from ingest.park import Park
+from ingest.projector import GATHER_S, Projector
 from ingest.series import SeriesStore
-from ingest.series_parquet import ParquetStore
 from meterprint.site import Site
 
-SEGMENTS = "segments"
-"""Folder of the embedded store in a state directory."""
+INFLUX = "influx"
+"""Name of the view in an InfluxDB."""
+PARKED = "influx-parked.json"
+"""File in a state directory with the points an InfluxDB refused for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,13 @@ class View:
     store: SeriesStore
     """The store."""
     projector: Projector
-    """Feeds it from the journal."""
+    """Feeds it from the journal; its `status` says how far it is and what went wrong."""
+
+    @property
+    def parked(self) -> Mapping[str, int]:
+        """Points the store refused for good, by kind of reason; empty for segments."""
+        park: Park | None = getattr(self.store, "park", None)
+        return {} if park is None else dict(park.counts)
 
     def close(self) -> None:
         """Stop feeding it and let go of it."""
@@ -34,29 +43,30 @@ def cursor_file(state: Path, name: str) -> Path:
     return state / f"projector-{name}.json"
 
 
+def open_park(state: Path) -> Park:
+    """The points an InfluxDB refused for good. Raises MeterprintError where the file is broken."""
+    return Park(state / PARKED)
+
+
 def open_view(site: Site, name: str, store: SeriesStore) -> View:
-    """A view that follows the journal from where it stopped, in a thread of its own."""
-    projector = Projector(site.journal, store, cursor_file(site.state, name))
+    """A view that follows the journal from where it stopped, in a thread of its own.
+
+    A store on another machine may fall behind: its newest entries go ahead, and a few entries
+    gather before they are sent.
+    """
+    remote = name == INFLUX
+    projector = Projector(
+        site.journal,
+        store,
+        cursor_file(site.state, name),
+        lanes=remote,
+        gather_s=GATHER_S if remote else 0.0,
+    )
     projector.start()
     projector.wake()
     return View(store, projector)
 
 
 def open_views(site: Site, influx: SeriesStore | None) -> dict[str, View]:
-    """The embedded view, and that of an InfluxDB where there is one."""
-    views = {SEGMENTS: open_view(site, SEGMENTS, ParquetStore(site.state / SEGMENTS))}
-    if influx is not None:
-        views["influx"] = open_view(site, "influx", influx)
-    return views
-
-
-def fill_segments(site: Site) -> int:
-    """Bring the segments up to the journal at once; journal entries taken in."""
-    store = ParquetStore(site.state / SEGMENTS)
-    projector = Projector(site.journal, store, cursor_file(site.state, SEGMENTS))
-    taken = 0
-    while done := projector.step():
-        taken += done
-    projector.settle()
-    store.close()
-    return taken
+    """The views beside the engine's own: that of an InfluxDB where there is one."""
+    return {} if influx is None else {INFLUX: open_view(site, INFLUX, influx)}

@@ -6,7 +6,8 @@ envelope names it by its identity, so that no reading can change its meaning aft
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
@@ -66,6 +67,8 @@ class Channel:
     """Assurance tier of the source."""
     modulus: int = 0
     """Counts at which the register rolls over, 0 = never."""
+    stream: str = ""
+    """Stream its readings travel in; "" = not stated, so that only an envelope tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,11 @@ class ChannelTable:
     def channel(self, name: str) -> Channel | None:
         """The channel of that name, None where the table has none."""
         return next((c for c in self.channels if c.name == name), None)
+
+    def in_streams(self, streams: Mapping[str, str]) -> ChannelTable:
+        """The same table with the stream of each channel in it, by name of the channel."""
+        channels = tuple(replace(c, stream=streams.get(c.name, "")) for c in self.channels)
+        return replace(self, channels=channels)
 
 
 def render_table(table: ChannelTable) -> bytes:
@@ -105,6 +113,7 @@ def render_table(table: ChannelTable) -> bytes:
                         "profile": c.profile,
                         "tier": c.tier.value,
                         "modulus": str(c.modulus),
+                        **({"stream": c.stream} if c.stream else {}),
                     }
                     for c in sorted(table.channels, key=lambda c: c.name)
                 ],
@@ -143,6 +152,7 @@ def _channel(record: Record) -> Channel:
         profile=record.text("profile", limit=64),
         tier=AssuranceTier(tier),
         modulus=record.nanoseconds("modulus"),
+        stream=record.text("stream", limit=128, default=""),
     )
     record.close()
     return channel

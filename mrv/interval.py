@@ -44,3 +44,8 @@ class Interval:
 def floor_ms(moment: int) -> int:
     """The whole millisecond at or before `moment`, in ns. Cuts lie on whole milliseconds."""
     return moment // NS_PER_MS * NS_PER_MS
+
+
+def ceil_ms(moment: int) -> int:
+    """The whole millisecond at or after `moment`, in ns."""
+    return -(-moment // NS_PER_MS) * NS_PER_MS

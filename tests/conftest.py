@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import sys
-import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from ingest.broker import Mosquitto, find_mosquitto
-from ingest.broker_port import free_port
+from scripts.servers import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
+
+INFLUXDS = (INFLUX_VERSION, INFLUX2_VERSION)
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
@@ -44,50 +44,28 @@ def mosquitto(tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def influxd(tmp_path_factory: pytest.TempPathFactory):
-    """URL of a real influxd 1.8.10 with a database `meterprint`, policy `rp`."""
-    from scripts.servers import influxd_path
+def influxd_of(tmp_path_factory: pytest.TempPathFactory):
+    """Gives a real influxd of a version, started once, with a user and nothing else."""
+    from scripts.influx_servers import Influxd, influx_server
 
-    program = influxd_path()
-    if not program.exists():
-        missing("influxd")
-    folder = tmp_path_factory.mktemp("influxd")
-    port, rpc = free_port(), free_port()
-    config = folder / "influxdb.conf"
-    config.write_text(
-        f'reporting-disabled = true\nbind-address = "127.0.0.1:{rpc}"\n'
-        f'[meta]\ndir = "{folder}/meta"\n'
-        f'[data]\ndir = "{folder}/data"\nwal-dir = "{folder}/wal"\nquery-log-enabled = false\n'
-        f'[http]\nbind-address = "127.0.0.1:{port}"\nflux-enabled = true\nlog-enabled = false\n'
-        '[logging]\nlevel = "error"\n'
-    )
-    process = subprocess.Popen(
-        [str(program), "-config", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(400):
-            try:
-                urllib.request.urlopen(f"{url}/ping", timeout=1).read()
-                break
-            except OSError:
-                try:
-                    code = process.wait(timeout=0.1)
-                except subprocess.TimeoutExpired:
-                    continue
-                pytest.fail(f"influxd ended with {code}")
-        else:
-            pytest.fail("influxd does not answer")
-        query = urllib.parse.urlencode(
-            {"q": "CREATE DATABASE meterprint WITH DURATION INF NAME rp"}
-        )
-        urllib.request.urlopen(f"{url}/query", data=query.encode(), timeout=10).read()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Influxd] = {}
+
+        def of(version: str) -> Influxd:
+            if version not in running:
+                if not influxd_path(version).exists():
+                    missing(f"influxd {version}")
+                folder = tmp_path_factory.mktemp("influxd")
+                running[version] = stack.enter_context(influx_server(version, folder))
+            return running[version]
+
+        yield of
+
+
+@pytest.fixture(params=INFLUXDS)
+def influxd(request: pytest.FixtureRequest, influxd_of):
+    """A real influxd, each version in turn; others have their databases in it too."""
+    return influxd_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,12 @@ Kernel = Callable[..., None]
 """`law.counter_law` or `law.amount_law`, as it is or compiled from the same source."""
 
 
+def plain(values: Sequence[int]) -> Sequence[int]:
+    """A list of Python's own integers, which have no bound, out of a list or an integer array."""
+    listed: Sequence[int] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return listed
+
+
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """The two laws, interpreted or compiled; both give the same integers."""
@@ -35,7 +41,7 @@ class Kernels:
     """Law of cumulative registers."""
     amount: Kernel = law.amount_law
     """Law of amounts."""
-    wrap: Callable[[Sequence[int]], Sequence[int]] = list
+    wrap: Callable[[Sequence[int]], Sequence[int]] = plain
     """Turns a sequence into what the kernels take (a list, an int64 array)."""
     zeros: Callable[[int], Sequence[int]] = lambda size: [0] * size
     """Makes an output of that many zeros."""

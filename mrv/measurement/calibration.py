@@ -82,6 +82,8 @@ class Certificate:
     """Calibration: relative standard uncertainty all points share (the reference standard)."""
     laboratory: str = ""
     """Who issued it."""
+    serial: str = ""
+    """Serial number of the meter it is of; "" = the one installed when it begins to hold."""
     approved: bool = False
     """Whether somebody has approved its use."""
     revoked_at: int | None = None
@@ -212,4 +214,5 @@ def read_certificate(
         points=tuple(points),
         common=_number(body, "common_percent", "0") / 100,
         laboratory=str(body.get("laboratory", "")),
+        serial=str(body.get("serial", "")),
     )

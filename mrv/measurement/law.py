@@ -130,6 +130,8 @@ def share_out(
     windows = len(cuts) - 1
     if end_ms < cuts[0] or start_ms >= cuts[windows]:
         return
+    if end_ms == cuts[0] and start_ms < end_ms:
+        return  # it ends where the first window begins: nothing of it is inside
     first = max(_window_of(cuts, start_ms), 0)
     length = end_ms - start_ms
     done_amount = 0

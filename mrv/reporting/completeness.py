@@ -94,7 +94,12 @@ class Closure(StrEnum):
 
 
 class StreamChain:
-    """The envelopes of one stream, added in any order."""
+    """The envelopes of one stream, added in any order.
+
+    `late` counts those that were added after one with later readings (a backlog, a resend), the
+    earliest of which begins at `late_since`, ns. The order is that of the journal, so it is the
+    same each time the journal is read.
+    """
 
     def __init__(self) -> None:
         self._links: dict[str, ChainLink] = {}
@@ -102,6 +107,7 @@ class StreamChain:
         self._places: dict[tuple[str, int], str] = {}
         self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
+        self.late = self.late_since = 0
 
     def __len__(self) -> int:
         return len(self._links)
@@ -111,6 +117,10 @@ class StreamChain:
         if link.identity in self._links:
             return
         self._links[link.identity] = link
+        known = self.last_time()
+        if known is not None and link.t_last < known:
+            self.late_since = min(self.late_since, link.t_first) if self.late else link.t_first
+            self.late += 1
         insort(self._by_end, (link.t_last, link.seq, link.identity))
         self._followed.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
@@ -123,13 +133,13 @@ class StreamChain:
         return self._links.get(identity)
 
     def links(self) -> list[ChainLink]:
-        """All envelopes, by epoch and number."""
-        return sorted(self._links.values(), key=lambda link: (link.epoch, link.seq))
+        """All envelopes, by epoch and number, twins by identity."""
+        return sorted(self._links.values(), key=_place)
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
         heads = [link for link in self._links.values() if link.identity not in self._followed]
-        return sorted(heads, key=lambda link: (link.epoch, link.seq))
+        return sorted(heads, key=_place)
 
     def _back(self, link: ChainLink) -> Iterator[ChainLink | None]:
         """`link` and the ones before it; None where one is missing."""
@@ -146,24 +156,58 @@ class StreamChain:
         place = bisect_left(self._by_end, (end, -1, ""))
         return self._links[self._by_end[place][2]] if place < len(self._by_end) else None
 
-    def walk(self, first: int, last: int) -> tuple[Closure, tuple[ChainLink, ...]]:
-        """Links from the one that reaches time `last` back to one that starts at or before `first`.
+    def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
+        """From the link that reaches time `last` back to one that starts at or before `first`.
 
-        Both in ns UTC. Returns the outcome and the links walked, oldest first.
+        Both in ns UTC. Returns the outcome and the oldest link the walk came to.
         """
         closing = self.closing(last)
         if closing is None:
-            return Closure.NOT_PASSED, ()
-        walked: list[ChainLink] = []
+            return Closure.NOT_PASSED, None
+        oldest = closing
         for link in self._back(closing):
             if link is None:
-                return Closure.CHAIN_GAP, tuple(reversed(walked))
-            walked.append(link)
+                return Closure.CHAIN_GAP, oldest
+            oldest = link
             if link.t_first <= first:
-                outcome = Closure.CLOSED if closing.trusted else Closure.CLOCK
-                return outcome, tuple(reversed(walked))
-        outcome = Closure.LATE_START if closing.trusted else Closure.CLOCK
-        return outcome, tuple(reversed(walked))
+                return Closure.CLOSED if closing.trusted else Closure.CLOCK, oldest
+        return Closure.LATE_START if closing.trusted else Closure.CLOCK, oldest
+
+    def between(self, start: int, end: int) -> list[ChainLink]:
+        """Links with readings in [start, end] and all that lie between them in the chain."""
+        left = {
+            link.identity for link in self.links() if link.t_last >= start and link.t_first <= end
+        }
+        kept: list[ChainLink] = []
+        for head in sorted(self.heads(), key=lambda link: (-link.t_last, link.epoch, link.seq)):
+            walked: list[ChainLink] = []
+            link: ChainLink | None = head
+            last_wanted = 0
+            while link is not None and left:
+                if link.identity in left or walked:
+                    walked.append(link)
+                if link.identity in left:
+                    left.discard(link.identity)
+                    last_wanted = len(walked)
+                link = self.link(link.prev) if link.prev else None
+            kept += reversed(walked[:last_wanted])
+        return kept
+
+    def last_time(self) -> int | None:
+        """Latest reading or event in any of them, ns UTC; None where there is none."""
+        return self._by_end[-1][0] if self._by_end else None
+
+    def clock_steps(self) -> list[tuple[ChainLink, int]]:
+        """Envelopes before which the wall clock was set, and by how much (ns, signed)."""
+        return clock_steps(self._links.values())
+
+    def forks(self) -> list[str]:
+        """Identities that more than one envelope follows: an outbox restored from a backup."""
+        return forks(self._links.values())
+
+
+def _place(link: ChainLink) -> tuple[str, int, str]:
+    return link.epoch, link.seq, link.identity
 
 
 CLOCK_STEP_NS = 1_000_000_000

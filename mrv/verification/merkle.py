@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mrv.errors import EvidenceError
 
@@ -11,6 +11,12 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """Root of the empty tree (RFC 6962 §2.1)."""
 HASH_BYTES = 32
 """Length of a hash."""
+BLOCK_LEVEL = 8
+"""Level of the nodes that are kept for a whole block of leaves (as tiles of C2SP tlog-tiles)."""
+BLOCK = 1 << BLOCK_LEVEL
+"""Leaves of a block."""
+KEPT_BLOCKS = 64
+"""Blocks whose leaves are kept at hand for the next proof (16 kB each)."""
 
 
 class ProofError(EvidenceError):
@@ -41,14 +47,23 @@ class Frontier:
         self.size = size
         self._nodes = list(nodes)
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf hash."""
-        node, size = leaf, self.size
+    def append(self, leaf: bytes) -> bytes | None:
+        """Add a leaf hash; the root of a block of `BLOCK` leaves where this one completes it."""
+        node, size, level, block = leaf, self.size, 0, None
         while size & 1:
             node = node_hash(self._nodes.pop(), node)
             size >>= 1
+            level += 1
+            if level == BLOCK_LEVEL:
+                block = node
         self._nodes.append(node)
         self.size += 1
+        return block
+
+    @property
+    def nodes(self) -> tuple[bytes, ...]:
+        """Roots of the complete subtrees, from the left."""
+        return tuple(self._nodes)
 
     def root(self) -> bytes:
         """Root of the tree so far."""
@@ -147,6 +162,51 @@ class Tree:
             *self._subproof(old - split, middle, end, whole=False),
             self._range(start, middle),
         ]
+
+
+class BlockTree(Tree):
+    """A tree of which only the roots of whole blocks are at hand; leaves are fetched by block.
+
+    `blocks` holds the root of each block of `BLOCK` leaves, `leaves` gives the leaf hashes of a
+    block (of the last one as many as there are). A proof asks for the leaves of one block, or of
+    two where the last one is not full.
+    """
+
+    def __init__(self, size: int, blocks: Tree, leaves: Callable[[int], Sequence[bytes]]) -> None:
+        super().__init__()
+        if blocks.size < size >> BLOCK_LEVEL:
+            raise ProofError(f"{blocks.size} block roots are too few for {size} leaves")
+        self._size = size
+        self._blocks = blocks
+        self._leaves = leaves
+        self._fetched: dict[int, Tree] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of leaves."""
+        return self._size
+
+    def append(self, leaf: bytes) -> None:
+        """Refused: this tree is a view. Raises ProofError."""
+        raise ProofError(f"a view of a tree takes no leaf, as {leaf.hex()[:16]}…")
+
+    def _node(self, level: int, index: int) -> bytes:
+        if level >= BLOCK_LEVEL:
+            return self._blocks._node(level - BLOCK_LEVEL, index)  # noqa: SLF001 (its own kind)
+        shift = BLOCK_LEVEL - level
+        inside = index & ((1 << shift) - 1)
+        return self._block(index >> shift)._node(level, inside)  # noqa: SLF001 (its own kind)
+
+    def _block(self, number: int) -> Tree:
+        tree = self._fetched.pop(number, None)
+        if tree is None:
+            tree = Tree()
+            for leaf in self._leaves(number):
+                tree.append(leaf)
+        self._fetched[number] = tree
+        if len(self._fetched) > KEPT_BLOCKS:
+            del self._fetched[next(iter(self._fetched))]
+        return tree
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:

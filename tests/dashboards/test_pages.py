@@ -69,7 +69,6 @@ def test_the_interface_gives_the_engines_figures(plant):
         "journal_entries",
         "commit_seconds",
         'outbox_depth{agent="gateway"}',
-        'view_lag{view="segments"}',
         'findings{rule="certificate_expired"}',
         'messages_quarantined{reason="bad_signature"}',
         "chains_with_holes",

@@ -37,6 +37,7 @@ def rules_of_the_engine():
     rules = {rule for rule, _ in STATE_RULES if rule}
     rules |= {f"certificate_{s}" for s in CertificateState if s not in ("valid", "missing")}
     rules |= {"unreadable_entry", "clock_step", "equivocation", "fork", "unknown_instrument"}
+    rules |= {"late"}
     for folder in ("footprint", "mrv"):
         for file in (REPO / folder).rglob("*.py"):
             text = file.read_text()
@@ -75,14 +76,16 @@ def test_every_code_the_engine_writes_has_its_words():
     needed |= {f"lack_{name}" for name in re.findall(r'incomplete\.add\(f?"([a-z_]+)[:"]', engine)}
     needed |= {f"wait_{name}" for name in re.findall(r'waits\.add\(f?"([a-z_]+)[:"]', engine)}
     needed |= {f"reason_{name}" for name in ("by_id", "valid", "carried_forward")}
-    needed |= {f"comp_{name}" for name in ("factor", "mpe", "cal", "res", "gap")}
-    needed |= {"lack_not_metered", "lack_no_channel"}
     needed |= {f"health_{state}" for state in Health}
     needed |= {f"health_do_{state}" for state in ILL}
     needed |= {f"role_{role}" for role in Role}
     live = (REPO / "meterprint" / "live.py").read_text()
     needed |= {f"trouble_{code}" for code in re.findall(r'Trouble\("([a-z_]+)"', live)}
     needed |= {f"span_{unit}" for _, unit in (age(s) for s in (1, 200, 9000, 10**6))}
+    needed |= {
+        f"comp_{name}" for name in ("factor", "mpe", "cal", "res", "gap", "fill", "declared")
+    }
+    needed |= {"lack_not_metered", "lack_no_channel", "lack_not_passed", "lack_late_start"}
     assert needed - set(CODES) == set()
     kinds = {key for key in CODES if key.startswith("kind_")}
     assert set(CODES) - needed - kinds == set()

@@ -9,6 +9,7 @@ folder come through in order, up to some point.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -51,7 +52,11 @@ def _resize(image: bytearray, size: int) -> None:
 
 
 class Disk:
-    """Follows the operations of a run; `cut` gives the files as they are found afterwards."""
+    """Follows the operations of a run; `cut` gives the files as they are found afterwards.
+
+    `fates` counts what became of unsynced sectors, truncations and names of each file: (file,
+    kept | torn | dropped | …).
+    """
 
     def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
         base = {name: _File(bytearray(data)) for name, data in (files or {}).items()}
@@ -59,6 +64,7 @@ class Disk:
         self._now: dict[str, _File] = dict(base)
         self._renamings: list[tuple[str, _File | None]] = []
         self.reported = 0
+        self.fates: Counter[tuple[str, str]] = Counter()
 
     def apply(self, operation: Operation) -> None:
         """Take in one operation."""
@@ -105,28 +111,36 @@ class Disk:
     def cut(self, choice: random.Random) -> dict[str, bytes]:
         """The files after a power cut now. The run may be followed further afterwards."""
         names = dict(self._named)
-        for name, file in self._renamings[: choice.randint(0, len(self._renamings))]:
-            self._rename(names, name, file)
+        through = choice.randint(0, len(self._renamings))
+        for place, (name, file) in enumerate(self._renamings):
+            if place < through:
+                self._rename(names, name, file)
+            self.fates[name, "name kept" if place < through else "name dropped"] += 1
         keep = choice.choice(FATES)
-        return {name: self._left(file, choice, keep) for name, file in names.items()}
+        return {name: self._left(name, file, choice, keep) for name, file in names.items()}
 
-    def _left(self, file: _File, choice: random.Random, keep: float) -> bytes:
+    def _left(self, name: str, file: _File, choice: random.Random, keep: float) -> bytes:
         if not file.pending:
             return bytes(file.durable)
         image = bytearray(file.durable)
         for operation in file.pending:
             if operation.kind == "truncate":
-                if choice.random() < keep:
+                kept = choice.random() < keep
+                if kept:
                     _resize(image, operation.at)
+                self.fates[name, "truncation kept" if kept else "truncation dropped"] += 1
                 continue
             for at, part in _sectors(operation):
                 draw = choice.random()
-                if draw < keep * (1 - TORN):
+                if draw < keep * (1 - TORN) or keep == 1:
                     _write(image, at, part)
-                elif draw < keep < 1:
+                    fate = "kept"
+                elif draw < keep:
                     _write(image, at, part[: choice.randrange(len(part))])
-                elif keep == 1:
-                    _write(image, at, part)
+                    fate = "torn"
+                else:
+                    fate = "dropped"
+                self.fates[name, fate] += 1
         return bytes(image)
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ DATABASE = "store.db"
 FOLDS = (4, 16, 64, 1000)
 """Pages after which the write-ahead log is folded into the database; one is drawn each run."""
 
+FIRST = 12
+"""Operations in which a store comes to be."""
+
 
 @dataclass(slots=True)
 class Cuts:
@@ -27,6 +31,8 @@ class Cuts:
     done: int = 0
     failed: int = 0
     examples: list[str] = field(default_factory=list)
+    fates: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What became of unsynced sectors and names: (file, fate)."""
 
 
 @contextmanager
@@ -79,12 +85,17 @@ def record(
     return log
 
 
+def _moment(choice: random.Random, operations: int) -> int:
+    """After how many operations the power goes: any, and often while the files are being made."""
+    return choice.randint(1, min(FIRST, operations) if choice.random() < 0.1 else operations)
+
+
 def cut_run(
     work: Work, folder: Path, choice: random.Random, cuts: int, synchronous: str, start: Start
 ) -> tuple[Cuts, Start]:
     """Record one run and cut it `cuts` times; also what one of the cuts left, to go on from."""
     log = record(work, folder / "recorded", choice, synchronous, start)
-    moments = sorted(choice.randint(1, len(log)) for _ in range(cuts))
+    moments = sorted(_moment(choice, len(log)) for _ in range(cuts))
     chosen = choice.randrange(cuts)
     disk, applied, outcome, left = Disk(start.files), 0, Cuts(), Start()
     for number, moment in enumerate(moments):
@@ -101,6 +112,7 @@ def cut_run(
             outcome.examples.append(f"operation {moment} of {len(log)}: {faults[0]}")
         elif number == chosen:
             left = Start(files, disk.reported)
+    outcome.fates = disk.fates
     return outcome, left
 
 
@@ -129,6 +141,7 @@ def power_cuts(
                 outcome, start = cut_run(work, folder, choice, some, synchronous, start)
                 total.done += outcome.done
                 total.failed += outcome.failed
+                total.fates += outcome.fates
                 total.examples += [f"seed {seed}, {e}" for e in outcome.examples]
             seed += 1
             progress(total)

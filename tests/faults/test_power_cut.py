@@ -8,7 +8,8 @@ import random
 import pytest
 
 from tests.faults.disk import SECTOR, Disk, Operation
-from tests.faults.power import power_cuts
+from tests.faults.figures import Progress, reached
+from tests.faults.power import DATABASE, power_cuts
 from tests.faults.work import WORKS
 
 CUTS = int(os.environ.get("METERPRINT_CUTS", "600"))
@@ -19,9 +20,16 @@ stores = pytest.mark.parametrize("name", WORKS)
 
 @stores
 def test_a_power_cut_loses_nothing_that_was_committed(name):
-    outcome = power_cuts(WORKS[name], CUTS, each=min(100, CUTS))
+    progress = Progress(f"power cuts, {name}", CUTS)
+    each = min(500, max(20, CUTS // 10))
+    outcome = power_cuts(WORKS[name], CUTS, each=each, progress=lambda cuts: progress.at(cuts.done))
     assert outcome.done == CUTS
     assert outcome.examples == []
+    reached(f"power cuts of the {name}", CUTS)
+    for file in (DATABASE, f"{DATABASE}-wal"):
+        for fate in ("kept", "torn", "dropped", "name kept", "name dropped"):
+            assert outcome.fates[file, fate] > 0, (file, fate)
+            reached(f"{name}: {file.removeprefix('store.')} {fate}", outcome.fates[file, fate])
 
 
 @stores

@@ -137,7 +137,7 @@ def deliver(plant, live, expected):
     pause = threading.Event()
     key = SeriesKey("a", "l", "m.e")
     for _ in range(1200):
-        if site.engine.reading_count >= expected and publisher.drained.is_set():
+        if site.engine.reading_count >= plant.sent and publisher.drained.is_set():
             break
         if plant.sent < expected + 40 and site.engine.reading_count < expected:
             plant.read(1)  # the plant goes on meanwhile, which is what shows the hole

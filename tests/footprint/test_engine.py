@@ -21,7 +21,7 @@ from footprint.knowledge import Knowledge
 from footprint.plant_reading import read_plant
 from footprint.selection import selection
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, Column, Envelope, Event
+from mrv.envelope import Clock, ClockState, Column, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
 from tests.faults.test_kill import FACTOR
@@ -56,6 +56,32 @@ PLANT = {
 }
 
 
+def table_of(
+    agent, names=("m", "air"), resolution="1/10", ratio="1", tier=AssuranceTier.AGENT_SIGNED
+):
+    """The channel table of an agent that reads counters, each in a stream of its own."""
+    return ChannelTable(
+        "x",
+        agent,
+        tuple(
+            Channel(
+                f"{name}.e",
+                ChannelKind.COUNTER,
+                name,
+                name,
+                "e",
+                Fraction(resolution),
+                "kWh",
+                Fraction(ratio),
+                "",
+                tier,
+                stream=name,
+            )
+            for name in names
+        ),
+    )
+
+
 class World:
     """Facts and envelopes of a small site, in any order."""
 
@@ -64,25 +90,7 @@ class World:
         self.envelopes = []
         self.state("registry", "plant_model", "x", plant, start=0)
         self.state("registry", "factor_set", "s", {"rows": [FACTOR]})
-        self.table = ChannelTable(
-            "x",
-            "a",
-            tuple(
-                Channel(
-                    f"{name}.e",
-                    ChannelKind.COUNTER,
-                    name,
-                    name,
-                    "e",
-                    Fraction(1, 10),
-                    "kWh",
-                    Fraction(1),
-                    "",
-                    AssuranceTier.AGENT_SIGNED,
-                )
-                for name in ("m", "air")
-            ),
-        )
+        self.tables = [("cfg", table_of("a"))]
 
     def state(self, chain, kind, subject, body, start=None, end=None):
         seq = sum(1 for f in self.facts if f.header.chain == chain)
@@ -95,16 +103,20 @@ class World:
         if end is not None:
             self.state(chain, "batch_ended", name, {"good": good}, end * S)
 
-    def run(self, name, samples):
-        """Readings (s, counts) of a meter, an envelope each."""
+    def run(self, name, samples, agent="a", cfg="cfg"):
+        """Readings (s, counts) of a meter, an envelope each; a second run follows the first."""
+        held = [(i, e) for i, e in self.envelopes if (e.agent, e.stream) == (agent, name)]
+        after = Head(held[-1][1].epoch, held[-1][1].seq, held[-1][0]) if held else None
+        epoch = f"{name}{len(held)}" if held else name
         prev = ""
         for seq, (t, v) in enumerate(samples):
             column = Column(f"{name}.e", t * S, [0], [v], [""])
             clock = Clock(ClockState.SYNCHRONISED, 1, "t")
+            head = after if seq == 0 else None
             envelope = Envelope(
-                "x", "a", name, "e", seq, prev, t * S, 0, "", clock, "cfg", (column,)
+                "x", agent, name, epoch, seq, prev, t * S, 0, "", clock, cfg, (column,), head
             )
-            prev = f"{name}-{seq}"
+            prev = f"{epoch}-{seq}" if agent == "a" else f"{agent}-{epoch}-{seq}"
             self.envelopes.append((prev, envelope))
 
     def engine(self, order=None):
@@ -112,7 +124,8 @@ class World:
         envelopes = list(self.envelopes)
         if order is not None:
             random.Random(order).shuffle(envelopes)
-        readings.add_table("cfg", self.table)
+        for identity, table in self.tables:
+            readings.add_table(identity, table)
         for identity, envelope in envelopes:
             readings.add_envelope(identity, envelope)
         return Engine(Knowledge(self.facts), readings)
@@ -381,3 +394,160 @@ def test_every_fault_of_a_plant_is_found_with_its_path():
         "sources[0].instrument",
     }
     assert next(f for f in faults if f.field == "polcy").hint == "did you mean policy?"
+
+
+def test_what_a_counter_does_in_idle_time_is_found_too():
+    world = World()
+    samples = [(t, v if t < 400 else v - 395) for t, v in steady(0, 600)]
+    world.run("m", samples)
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    engine = world.engine()
+    found = {b.subject: {f.rule for f in b.findings} for b in books(engine)}
+    assert found["m/e"] == {"reset"}
+    assert "reset" not in {f.rule for f in engine.batch("b1").findings}
+
+
+def test_an_exchange_is_a_finding_with_its_registers():
+    world = World()
+    world.run("m", [(0, 0), (100, 1000), (200, 50), (600, 450)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 0, 400)
+    body = {"closing": {"e": "1200"}, "opening": {"e": "0"}, "ratio": "40"}
+    world.state("registry", "instrument_exchanged", "m", body, 150 * S)
+    engine = world.engine()
+    found = [f for f in engine.batch("b1").findings if f.rule == "exchange"]
+    assert found == [f for f in engine.knowledge.all_findings() if f.rule == "exchange"]
+    assert found[0].numbers == (("closing_e", "1200"), ("opening_e", "0"), ("ratio", "40"))
+    assert found[0].at == 150 * S
+
+
+def test_envelopes_after_later_ones_are_late_and_count_the_same():
+    world = simple()
+    held = list(world.envelopes)
+    world.envelopes = [e for e in held if e[0] != "m-12"] + [e for e in held if e[0] == "m-12"]
+    engine = world.engine()
+    chain = engine.readings.chain("a", "m")
+    assert (chain.late, chain.late_since) == (1, chain.link("m-12").t_first)
+    assert engine.batch("b1").digest() == simple().engine().batch("b1").digest()
+
+
+def test_a_counter_that_stands_still_while_something_is_made_is_found():
+    world = World()
+    world.run("m", [(t, 7) for t, _ in steady(0, 600)])
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    assert "stands_still" in {f.rule for f in world.engine().batch("b1").findings}
+    assert "stands_still" not in {f.rule for f in simple().engine().batch("b1").findings}
+
+
+def with_refrigerant(**source):
+    plant = copy.deepcopy(PLANT)
+    plant["sources"].append(
+        {"id": "r", "line": "l", "declared": "kg", "factor": {"id": "r"}, **source}
+    )
+    world = World(plant)
+    world.run("m", steady(0, 600))
+    world.run("air", steady(0, 600))
+    row = {**FACTOR, "id": "r", "value": "1300", "unit": "kgCO2e/kg", "uncertainty_pct": "10"}
+    world.state("registry", "factor_set", "r", {"rows": [row]})
+    world.batch("b1", 100, 190)
+    return world
+
+
+def test_a_declared_source_is_waited_for_until_its_fact_is_there():
+    world = with_refrigerant()
+    assert world.engine().batch("b1").waits == ("declared:r",)
+    body = {"source": "r", "quantity": "20", "unit": "g", "u_percent": "5"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL
+    row = next(s for s in result.sources if s.source == "r")
+    assert (row.corrected, row.unit, row.burden) == (Fraction(1, 50), "kg", 26)
+    assert row.components["declared:r:b1"] == pytest.approx(26 * 0.05 / 2)
+    assert row.components["factor:r"] == pytest.approx(26 * 0.10 / 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ({"source": "r", "quantity": "lots", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "-1", "unit": "kg"}, "declared_unreadable"),
+        ({"source": "r", "quantity": "1", "unit": "bottle"}, "declared_unreadable"),
+        ({"source": "", "quantity": "1", "unit": "kg"}, "declared_unreadable"),
+    ],
+)
+def test_a_declaration_nobody_can_read_closes_nothing(body, rule):
+    world = with_refrigerant()
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").waits == ("declared:r",)
+    assert rule in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_declaration_in_another_kind_of_unit_is_incomplete_and_a_second_one_is_found():
+    world = with_refrigerant()
+    body = {"source": "r", "quantity": "1", "unit": "kWh"}
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    world.state("production/l", "amount_declared", "b1", body, 195 * S)
+    engine = world.engine()
+    assert engine.batch("b1").incomplete == ("unit:r",)
+    assert "declared_twice" in {f.rule for f in engine.knowledge.all_findings()}
+
+
+def test_a_source_is_metered_or_declared():
+    plant = copy.deepcopy(PLANT)
+    plant["sources"][0]["declared"] = "kg"
+    plant["sources"][1]["declared"] = "kg"
+    _, faults = read_plant(plant)
+    assert [f.field for f in faults] == ["sources[0].declared", "sources[1].declared"]
+
+
+def closed_by_a_fact(policy=None):
+    """A meter that dies at 150 s in a batch of 100…190 s; a fact says nothing more will come."""
+    plant = copy.deepcopy(PLANT)
+    plant["policy"] |= policy or {}
+    world = World(plant)
+    world.run("m", steady(0, 150))
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    body = {"agent": "a", "stream": "m", "reason": "gateway stolen"}
+    world.state("registry", "chain_closed", "a/m", body, 0, 900 * S)
+    return world.engine().batch("b1")
+
+
+def test_policy_fills_what_a_dead_meter_did_not_count_and_says_how_sure_it_is():
+    result = closed_by_a_fact()
+    assert result.state is BatchState.FINAL_ESTIMATED
+    row = next(s for s in result.sources if s.source == "m")
+    parts = {part.value: amount for part, amount in row.parts}
+    assert parts == {"direct": 5, "substituted": 4}
+    assert row.activity_components["fill:m.e:b1"] == pytest.approx(4 / math.sqrt(3))
+    assert result.incomplete == ()
+
+
+def test_a_policy_that_fills_nothing_leaves_the_figure_incomplete():
+    result = closed_by_a_fact({"fill": "none"})
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_never_spoke_cannot_be_filled():
+    world = World()
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+    result = world.engine().batch("b1")
+    assert result.state is BatchState.FINAL_ESTIMATED
+    assert result.incomplete == ("not_filled:m",)
+
+
+def test_a_meter_that_came_late_or_died_before_is_filled_from_the_time_beside_it():
+    for samples in (steady(300, 600), steady(0, 90)):
+        world = World()
+        world.run("m", samples)
+        world.run("air", steady(0, 600))
+        world.batch("b1", 100, 190)
+        world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+        row = next(s for s in world.engine().batch("b1").sources if s.source == "m")
+        assert dict(row.parts)["substituted"] == 9

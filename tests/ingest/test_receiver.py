@@ -180,7 +180,7 @@ def test_an_outbox_restored_from_a_backup_shows_as_a_fork(bench):
 
 def test_a_full_disk_loses_nothing(bench):
     sent = bench.envelopes(400)
-    bench.journal.limit_pages(40)
+    bench.journal.limit_pages(24)
     with pytest.raises(JournalError, match="refused"):
         bench.take(*(e.note for e in sent))
     size, root = bench.journal.size, bench.journal.root()

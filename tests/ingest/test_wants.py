@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.outbox import Outbox
 from ingest.runs import extend
-from ingest.wants import AT_ONCE, LONGEST_PAUSE_S, Wants, holes
+from ingest.wants import AT_ONCE, LONGEST_PAUSE_S, MOST_KNOWN, MOST_OPEN, Wants, holes
 from mrv.envelope import Head, parse
 from mrv.receipt import parse_receipt
 from mrv.verification.note import open_note, split
@@ -75,3 +77,20 @@ def test_what_has_a_receipt_is_still_sent_when_it_is_wanted(bench, tmp_path):
     assert outbox.depth() == 0
     assert [o.note for o in outbox.range("line-1", E, 1, 3)] == [e.note for e in sent[1:4]]
     outbox.close()
+
+
+def test_an_agent_that_opens_chain_after_chain_is_watched_within_bounds(bench):
+    wants = Wants(lambda *_: (), patience=1.0)
+    (sent,) = bench.envelopes(1)
+    envelope = parse(split(sent.note)[0])
+    for number in range(MOST_KNOWN + 500):
+        wants.saw(replace(envelope, epoch=f"{number:016x}"), 0.0)
+    assert wants.open == MOST_OPEN
+    assert len(wants._last) == MOST_KNOWN
+    wants.saw(replace(envelope, agent="another"), 0.0)
+    assert wants.open == MOST_OPEN + 1
+    wants.due(2.0)
+    wants._runs = lambda *_: ((0, 0, ""),)
+    wants.due(4.0)
+    assert wants.open == 0
+    assert wants._watched.total() == 0

@@ -40,7 +40,7 @@ def test_keys_that_others_can_read_are_a_failure_with_its_remedy(state):
 
 
 def test_a_journal_of_another_site_is_named_not_raised(state):
-    (state / "site.json").write_text(json.dumps({"site": "y", "state": 1}))
+    (state / "site.json").write_text(json.dumps({"site": "y", "state": 2}))
     assert by_id(state)["journal"].result == FAIL
 
 

@@ -1,0 +1,126 @@
+"""Runs every bench, one after the other, and writes the table: `make bench`.
+
+A bench that fails or takes too long does not keep the others from running; one whose server or
+peer is not on this machine is named as missing. The exit status is 1 where one failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))
+
+from bench.results import BENCHES, MISSING_STATUS, OPTIONAL, TABLE, load, table
+
+TIMEOUT_S = 900
+"""Longest time of one bench, s; a module of several figures has as much for each."""
+
+
+def modules(wanted: list[str]) -> list[str]:
+    """Modules to run, each once; also ones that are in the folder and not in the list."""
+    names = list(dict.fromkeys(BENCHES[name] for name in wanted))
+    if set(wanted) == set(BENCHES):
+        names += sorted(
+            path.stem for path in Path(__file__).parent.glob("*_bench.py") if path.stem not in names
+        )
+    return names
+
+
+def run(module: str, timeout: float) -> str:
+    """Run one bench with its output shown; ok, failed: …, or missing: …"""
+    path = Path(__file__).parent / f"{module}.py"
+    if not path.exists():
+        return "missing: the bench is not written"
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(path)],
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said: list[str] = []
+    reader = threading.Thread(target=_show, args=(process, said))
+    reader.start()
+    try:
+        code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        code = None
+        os.killpg(process.pid, signal.SIGTERM)  # the bench and its servers: a session of its own
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    reader.join(10)
+    last = said[-1] if said else ""
+    if code is None:
+        return f"failed: not done after {timeout:.0f} s"
+    if code == MISSING_STATUS:
+        return last if last.startswith("missing") else f"missing: {last}"
+    return "ok" if code == 0 else f"failed: exit status {code}, {last[:200]}"
+
+
+def _show(process: subprocess.Popen[str], said: list[str]) -> None:
+    """Print what the bench writes as it comes."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip():
+            print(f"  {line.rstrip()}", flush=True)
+            said.append(line.strip())
+
+
+def main() -> int:
+    """Run the benches named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bench", nargs="*", help=f"of {', '.join(BENCHES)}; none = all")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="s for each figure")
+    options = parser.parse_args()
+    unknown = sorted(set(options.bench) - set(BENCHES))
+    if unknown:
+        parser.error(f"no bench is called {unknown[0]}; there are {', '.join(BENCHES)}")
+    wanted = options.bench or list(BENCHES)
+    os.environ["METERPRINT_BENCH_COMMAND"] = (
+        "make bench" if not options.bench else f"python -m bench {' '.join(options.bench)}"
+    )
+    states: dict[str, str] = {}
+    planned = modules(wanted)
+    for place, module in enumerate(planned):
+        figures = [name for name, of in BENCHES.items() if of == module]
+        print(f"[{place + 1}/{len(planned)}] {module}", flush=True)
+        before = load().get("machine", {}).get("measured", {})
+        started = time.monotonic()
+        state = run(module, options.timeout * max(len(figures), 1))
+        after = load().get("machine", {}).get("measured", {})
+        for name in figures:
+            fresh = after.get(name) is not None and after.get(name) != before.get(name)
+            states[name] = state
+            if state == "ok" and not fresh:
+                states[name] = "not run" if name in OPTIONAL else "failed: entered no figure"
+        if not figures:
+            states[module] = state
+        print(
+            f"[{place + 1}/{len(planned)}] {state} ({time.monotonic() - started:.0f} s)", flush=True
+        )
+    text = table(load(), states)
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(text)
+    print(f"\n{text}")
+    bad = {name: state for name, state in states.items() if state.startswith("failed")}
+    absent = {name: state for name, state in states.items() if state.startswith("missing")}
+    for name, state in (*bad.items(), *absent.items()):
+        print(f"{name}: {state}")
+    return int(bool(bad) or bool(absent and os.environ.get("CI")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""A bridge: mapped JSON of foreign devices, signed on receipt, straight into the journal (ADR 25).
+
+One thread receives, decodes, cuts, commits and acknowledges. A message is acknowledged to its
+broker only once the signed envelope with its readings, or its bytes in the quarantine, are on
+disk. While the journal refuses, nothing more is taken from the socket: back-pressure is TCP's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import apsw
+import structlog
+
+from footprint.plant import PlantModel
+from ingest.bridge_chain import BridgeChain, head_of, latest
+from ingest.bridge_decode import TOO_LARGE, WINDOW, Decoder, Refused, Row
+from ingest.bridge_mapping import BridgeMapping
+from ingest.entry import Draft, EntryKind
+from ingest.journal import Journal, JournalError
+from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
+from ingest.quarantine import Quarantine
+from mrv.channel import ChannelKind, ChannelTable, render_table
+from mrv.envelope import MAX_READINGS, Clock, ClockState, Envelope, Event, column_times
+from mrv.verification.note import SecretKey, identity, sign
+
+AT_ONCE_S = 0.01
+"""What comes this soon after an acknowledgement had waited for it."""
+MOST_MESSAGES = 2 * MAX_READINGS
+"""Messages of one group; more are not taken before they are acknowledged."""
+MOST_KEPT = 200
+"""Messages of one group that go to the quarantine."""
+LEAST_WINDOW = 10
+"""No broker keeps fewer messages in flight: HiveMQ 10, Mosquitto 20, EMQX 32 by default."""
+PROBE_S = 0.02
+"""Silence after which we see whether the broker waits for us; doubled each time in vain."""
+LOOK_S = 0.5
+"""Longest wait for a message before looking whether to stop, s."""
+RETRY_S = (0.2, 1.0, 2.0, 5.0, 10.0)
+"""Pauses before the broker, or a disk that refused, is tried again."""
+
+log = structlog.get_logger("bridge")
+
+
+@dataclass(slots=True)
+class BridgeTally:
+    """Counts since the start."""
+
+    received: int = 0
+    """Messages."""
+    readings: int = 0
+    """Readings journalled, null ones with them."""
+    envelopes: int = 0
+    """Envelopes journalled."""
+    duplicates: int = 0
+    """Messages whose readings were all known."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Messages refused, by reason."""
+    flags: Counter[str] = field(default_factory=Counter)
+    """Null readings, by flag."""
+
+
+class Bridge:
+    """One bridge of a site. `start` runs it in a thread; `stop` commits what it has taken."""
+
+    def __init__(
+        self,
+        mapping: BridgeMapping,
+        plant: PlantModel,
+        journal: Journal,
+        quarantine: Quarantine,
+        key: SecretKey,
+        broker: BrokerAddress,
+        clock: Callable[[], Clock],
+        on_journalled: Callable[[Sequence[tuple[int, Envelope]]], None] | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.mapping = mapping
+        self.tally = BridgeTally()
+        self.fault = ""
+        self.connected = threading.Event()
+        self._journal = journal
+        self._quarantine = quarantine
+        self._clock = clock
+        self._on_journalled = on_journalled
+        self._now = now
+        self._decoder = Decoder(mapping, plant)
+        channels = mapping.channels(plant)
+        text = render_table(ChannelTable(journal.site, key.name, channels))
+        self._table = Draft(EntryKind.TABLE, sign(text, key), identity(text))
+        head = head_of(journal, key.name, mapping.stream)
+        for envelope in latest(journal, head, WINDOW):
+            self._remember(envelope)
+        self._chain = BridgeChain(
+            journal.site,
+            mapping.stream,
+            key,
+            self._table.identity,
+            head,
+            frozenset(c.name for c in channels if c.kind is ChannelKind.AMOUNT),
+            now,
+        )
+        filters = [message.filter for message in mapping.messages]
+        self._feed = MqttFeed(broker, f"{journal.site}-{key.name}", filters)
+        self._rows: list[tuple[str, Row]] = []
+        self._mids: list[int] = []
+        self._kept: list[tuple[Arrived, str, str]] = []
+        self._oldest = 0.0
+        self._window = 0
+        self._asked = 0
+        self._acked = 0.0
+        self._probe = PROBE_S
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"bridge-{key.name}", daemon=True)
+
+    def _remember(self, envelope: Envelope) -> None:
+        for column in envelope.cols:
+            for t, count in zip(column_times(column), column.v, strict=True):
+                self._decoder.remember(column.ch, t, count)
+
+    def start(self) -> None:
+        """Run until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit and acknowledge what was taken, leave the broker; returns when it has ended."""
+        self._stopping.set()
+        self._thread.join(timeout=30)
+
+    def _work(self) -> None:
+        started = Event("start", self._now(), reason="bridge")
+        if not self._append([self._table, *self._chain.cut((), self._told_clock(), (started,))]):
+            return
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                self._feed.connect()
+                tries = 0
+                self.fault = ""
+                self.connected.set()
+                while not self._stopping.is_set():
+                    self._step()
+                if self._commit():
+                    self._feed.leave()
+            except FeedLost as error:
+                self.connected.clear()
+                self.fault = str(error)
+                log.warning("broker_lost", bridge=self.mapping.agent, error=str(error))
+                self._mids.clear()  # they come again; what was taken is kept all the same
+                if self._rows or self._kept:
+                    self._commit()
+                self._stopping.wait(RETRY_S[min(tries, len(RETRY_S) - 1)])
+                tries += 1
+        self.connected.clear()
+        self._feed.close()
+
+    def _step(self) -> None:
+        """Take what is there, and commit where it is time."""
+        flush = self.mapping.flush / 1e9
+        waiting = bool(self._mids or self._rows or self._kept)
+        asking = len(self._mids) >= LEAST_WINDOW
+        timeout = LOOK_S
+        if waiting:
+            timeout = self._oldest + flush - time.monotonic()
+            timeout = min(timeout, self._probe) if asking else timeout
+        arrived = self._feed.receive(min(max(timeout, 0.0), LOOK_S))
+        now = time.monotonic()
+        if arrived:
+            if not waiting:
+                self._oldest = now
+                self._learn(now, flush)
+            self._take(arrived)
+        elif not waiting:
+            return
+        mids = len(self._mids)
+        if 0 < self._window < mids:
+            self._window = 0  # it sends more unacknowledged than we thought
+        full = len(self._rows) >= MAX_READINGS or mids >= MOST_MESSAGES
+        full = full or len(self._kept) >= MOST_KEPT or 0 < self._window <= mids
+        silent = not arrived and (asking or now - self._oldest >= flush)
+        if full or silent or now - self._oldest >= flush:
+            self._asked = mids if silent else 0
+            self._commit()
+
+    def _learn(self, now: float, flush: float) -> None:
+        """How many messages the broker sends unacknowledged: when it has, waiting is no use."""
+        if self._asked < LEAST_WINDOW:
+            return
+        if now - self._acked < AT_ONCE_S:
+            self._window = self._asked
+            self._probe = PROBE_S
+        else:
+            self._probe = min(2 * self._probe, flush)
+
+    def _take(self, arrived: Sequence[Arrived]) -> None:
+        tally, decode, now = self.tally, self._decoder.decode, self._now()
+        tally.received += len(arrived)
+        for message in arrived:
+            now += 1  # two messages of one moment are two readings
+            if message.mid:
+                self._mids.append(message.mid)
+            try:
+                if message.cut:
+                    raise Refused(TOO_LARGE, f"more than {len(message.payload)} bytes")
+                found = decode(message.topic, message.payload, now, again=message.again)
+            except Refused as refusal:
+                tally.refused[refusal.reason] += 1
+                self._kept.append((message, refusal.reason, refusal.detail))
+                continue
+            if found.flags:
+                for channel, flag in found.flags:
+                    tally.flags[flag] += 1
+                    self._kept.append((message, flag, channel))
+            if found.duplicate:
+                tally.duplicates += 1
+            self._rows += found.rows
+
+    def _told_clock(self) -> Clock:
+        """The machine's clock; where devices stamp for themselves, theirs."""
+        ahead = [m.time.ahead for m in self.mapping.messages if m.time.pointer is not None]
+        if not ahead:
+            return self._clock()
+        return Clock(ClockState.INFORMATIVE, max(ahead) // 1_000_000, "device")
+
+    def _commit(self) -> bool:
+        """Keep and acknowledge everything taken; False where we stop before the disk takes it."""
+        if self._kept and not self._persist(self._quarantined):
+            return False
+        if self._rows:
+            drafts = self._chain.cut(self._rows, self._told_clock())
+            if not self._append(drafts):
+                return False
+        mids, self._mids = self._mids, []
+        self._rows, self._kept = [], []
+        self._feed.acknowledge(mids)
+        self._acked = time.monotonic()
+        return True
+
+    def _quarantined(self) -> None:
+        while self._kept:
+            message, reason, detail = self._kept[0]
+            self._quarantine.add(
+                self._now(),
+                self.mapping.agent,
+                message.topic.decode(errors="replace"),
+                reason,
+                detail,
+                message.payload,
+            )
+            del self._kept[0]
+
+    def _append(self, drafts: Sequence[Draft]) -> bool:
+        """Journal entries; False where we stop before the disk takes them."""
+        placed: list[tuple[int, bool]] = []
+        if not self._persist(lambda: placed.extend(self._journal.append(drafts))):
+            return False
+        fresh = [
+            (index, draft.envelope)
+            for (index, new), draft in zip(placed, drafts, strict=True)
+            if new and draft.envelope is not None
+        ]
+        self.tally.envelopes += len(fresh)
+        self.tally.readings += sum(envelope.readings for _, envelope in fresh)
+        if self._on_journalled is not None:
+            self._on_journalled(fresh)
+        return True
+
+    def _persist(self, write: Callable[[], object]) -> bool:
+        """Write, however long the disk refuses; False where we stop before."""
+        tries = 0
+        while True:
+            try:
+                write()
+            except (JournalError, apsw.Error) as error:
+                self.fault = str(error)
+                log.exception("disk_refused", bridge=self.mapping.agent, error=str(error))
+                if self._stopping.wait(RETRY_S[min(tries, len(RETRY_S) - 1)]):
+                    return False
+                tries += 1
+            else:
+                return True

@@ -1,0 +1,250 @@
+"""Results of batches on disk, so that a start does not compute the history again.
+
+A view: whatever is in here follows from the journal and can be thrown away. One transaction holds
+the results and the number of journal entries they rest on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from footprint.batch import METHOD, BatchResult, BatchState
+from mrv.measurement.uncertainty import Components
+
+LAYOUT = f"1/{METHOD}"
+"""Layout of the tables and version of the method; another one is thrown away."""
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS result(
+  name TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL)
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revision(
+  name TEXT NOT NULL, number INTEGER NOT NULL, idx INTEGER NOT NULL, digest TEXT NOT NULL,
+  state TEXT NOT NULL, footprint TEXT NOT NULL, PRIMARY KEY(name, number)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A figure that was issued for a batch, and when it became known."""
+
+    index: int
+    """Journal size at which it was computed."""
+    digest: str
+    """Digest of the result."""
+    state: BatchState
+    """State then."""
+    footprint: str
+    """kgCO2e per unit then, or of the batch where there is no good output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What stored results rest on."""
+
+    entries: int
+    """Journal entries taken into account."""
+    anchor: str
+    """Identity of the last one, "" = none."""
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, Components):
+        return dict(value)
+    raise NotImplementedError(f"{type(value)} in a result")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Fraction:
+        return Fraction(value)
+    if kind is Components:
+        return Components(value)
+    raise NotImplementedError(f"{kind} in a result")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
+_DECODER: Any = msgspec.msgpack.Decoder(BatchResult, dec_hook=_decode)
+
+
+class ResultStore(MutableMapping[str, BatchResult]):
+    """Results by batch: read when asked for, kept in memory from then on, written by `save`."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._held: dict[str, BatchResult] = {}
+        self._states: dict[str, BatchState] = {}
+        self._digests: dict[str, str] = {}
+        self.provisional: set[str] = set()
+        """Batches whose figure still waits for something."""
+        self._changed: set[str] = set()
+        self._revisions: dict[str, list[Revision]] = {}
+        self._fresh: list[tuple[str, int]] = []
+        self._db: Any = None
+        self.basis = Basis(0, "")
+        if path is not None:
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        try:
+            self._connect(path)
+        except apsw.Error:
+            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                path.with_name(name).unlink(missing_ok=True)
+            self._connect(path)
+
+    def _connect(self, path: Path) -> None:
+        self._db = apsw.Connection(str(path))
+        self._db.set_busy_timeout(10_000)
+        self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+        for statement in SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        known = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+        if known.get("layout") != LAYOUT:
+            self.clear()
+            return
+        self.basis = Basis(int(known["entries"]), str(known["anchor"]))
+        for name, state, digest in self._db.execute("SELECT name, state, digest FROM result"):
+            self._states[name] = BatchState(state)
+            self._digests[name] = digest
+            if self._states[name] is BatchState.PROVISIONAL:
+                self.provisional.add(name)
+
+    def __getitem__(self, name: str) -> BatchResult:
+        held = self._held.get(name)
+        if held is None:
+            if name not in self._states:
+                raise KeyError(name)
+            row = self._db.execute("SELECT body FROM result WHERE name=?", (name,)).fetchone()
+            held = self._held[name] = _DECODER.decode(row[0])
+        return held
+
+    def __setitem__(self, name: str, result: BatchResult) -> None:
+        self.put(name, result, result.digest())
+
+    def put(self, name: str, result: BatchResult, digest: str) -> None:
+        """Enter a result whose digest is known."""
+        self._held[name] = result
+        self._states[name] = result.state
+        if result.state is BatchState.PROVISIONAL:
+            self.provisional.add(name)
+        else:
+            self.provisional.discard(name)
+        self._digests[name] = digest
+        self._changed.add(name)
+
+    def __delitem__(self, name: str) -> None:
+        del self._states[name], self._digests[name]
+        self._held.pop(name, None)
+        self.provisional.discard(name)
+        self._changed.add(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._states))
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._states
+
+    @property
+    def states(self) -> Mapping[str, BatchState]:
+        """State of every batch, without reading its result."""
+        return self._states
+
+    def digest(self, name: str) -> str:
+        """Digest of a batch's result, "" where there is none."""
+        return self._digests.get(name, "")
+
+    def revisions(self, name: str) -> Sequence[Revision]:
+        """Figures issued for a batch, oldest first."""
+        held = self._revisions.get(name)
+        if held is None:
+            rows = (
+                ()
+                if self._db is None
+                else self._db.execute(
+                    "SELECT idx, digest, state, footprint FROM revision "
+                    "WHERE name=? ORDER BY number",
+                    (name,),
+                )
+            )
+            held = self._revisions[name] = [
+                Revision(index, digest, BatchState(state), footprint)
+                for index, digest, state, footprint in rows
+            ]
+        return held
+
+    def revise(self, name: str, revision: Revision) -> None:
+        """Note a figure, where it is another one than the last."""
+        history = list(self.revisions(name))
+        if not history or history[-1].digest != revision.digest:
+            self._fresh.append((name, len(history)))
+            self._revisions[name] = [*history, revision]
+
+    def save(self, basis: Basis) -> None:
+        """Write what changed; it then rests on `basis`.
+
+        A disk that refuses costs nothing but the time to compute it again at the next start.
+        """
+        if self._db is None or (basis == self.basis and not self._changed):
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._write()
+            for name, value in (
+                ("layout", LAYOUT),
+                ("entries", basis.entries),
+                ("anchor", basis.anchor),
+            ):
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
+            self._db.execute("COMMIT")
+        except apsw.Error:
+            if self._db.in_transaction:
+                with suppress(apsw.Error):  # the transaction ends even where this is refused
+                    self._db.execute("ROLLBACK")
+            return
+        self.basis = basis
+        self._changed.clear()
+        self._fresh.clear()
+
+    def _write(self) -> None:
+        for name in self._changed:
+            result = self._held.get(name)
+            if result is None:
+                self._db.execute("DELETE FROM result WHERE name=?", (name,))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO result VALUES(?,?,?,?)",
+                    (name, result.state.value, self._digests[name], _ENCODER.encode(result)),
+                )
+        for name, number in self._fresh:
+            r = self._revisions[name][number]
+            self._db.execute(
+                "INSERT OR REPLACE INTO revision VALUES(?,?,?,?,?,?)",
+                (name, number, r.index, r.digest, r.state.value, r.footprint),
+            )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held, self._states, self._digests = {}, {}, {}
+        self.provisional.clear()
+        self._revisions, self._changed, self._fresh = {}, set(), []
+        self.basis = Basis(0, "")
+        if self._db is not None:
+            self._db.execute("DELETE FROM result; DELETE FROM revision; DELETE FROM meta")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None

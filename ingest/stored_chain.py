@@ -1,0 +1,220 @@
+"""The chain of a stream, most of it in blocks on disk, the rest as `mrv` keeps it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ingest.link_block import Extent, LinkBlock
+from mrv.reporting.completeness import ChainLink, Closure, StreamChain, clock_steps
+
+
+@dataclass(slots=True)
+class SealedBlock:
+    """A block that is read from disk when it is needed."""
+
+    extent: Extent
+    """What it holds."""
+    load: Callable[[], LinkBlock]
+    """Reads it."""
+    held: LinkBlock | None = None
+    """It, once it was read."""
+
+    @property
+    def block(self) -> LinkBlock:
+        """The links."""
+        if self.held is None:
+            self.held = self.load()
+        return self.held
+
+
+class StoredChain(StreamChain):
+    """Answers as `StreamChain` does; what is sealed is looked up in blocks, newest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sealed: list[SealedBlock] = []
+        self._sealed_epochs: dict[str, int] = {}
+        self._sealed_end: int | None = None
+        self.sealed_equivocations = self.sealed_late = 0
+
+    def __len__(self) -> int:
+        return super().__len__() + sum(part.extent.count for part in self.sealed)
+
+    def hot(self) -> list[ChainLink]:
+        """Links that are not sealed yet."""
+        return list(self._links.values())
+
+    def attach(self, part: SealedBlock) -> None:
+        """Add a block of sealed links."""
+        self.sealed.append(part)
+        for epoch, seq in part.extent.epochs:
+            self._sealed_epochs[epoch] = max(self._sealed_epochs.get(epoch, 0), seq)
+        if self._sealed_end is None or part.extent.t_max > self._sealed_end:
+            self._sealed_end = part.extent.t_max
+
+    def forget_hot(self) -> None:
+        """Drop the links in memory: they are in an attached block now."""
+        self._links.clear()
+        self._by_end.clear()
+        self._places.clear()
+        self._followed.clear()
+
+    def add(self, link: ChainLink) -> None:
+        """Take in one envelope; the same one twice changes nothing."""
+        if link.seq <= self._sealed_epochs.get(link.epoch, -1):
+            for part in self._with_epoch(link.epoch):
+                for twin in part.block.at(link.epoch, link.seq):
+                    if twin.identity == link.identity:
+                        return
+                    pair = (min(twin.identity, link.identity), max(twin.identity, link.identity))
+                    if pair not in self.equivocations:
+                        self.equivocations.append(pair)
+        super().add(link)
+
+    def _with_epoch(self, epoch: str) -> Iterator[SealedBlock]:
+        for part in reversed(self.sealed):
+            if any(name == epoch for name, _ in part.extent.epochs):
+                yield part
+
+    def _sealed_place(self, identity: str) -> tuple[LinkBlock, int] | None:
+        for part in reversed(self.sealed):
+            row = part.block.row_of(identity)
+            if row is not None:
+                return part.block, row
+        return None
+
+    def link(self, identity: str) -> ChainLink | None:
+        """The envelope of that identity, None where it is not here."""
+        found = self._links.get(identity)
+        if found is None and identity:
+            place = self._sealed_place(identity)
+            found = place[0].link(place[1]) if place else None
+        return found
+
+    def links(self) -> list[ChainLink]:
+        """All envelopes, by epoch and number. Reads every block."""
+        found = self.hot()
+        for part in self.sealed:
+            found += [part.block.link(row) for row in range(len(part.block))]
+        return sorted(found, key=lambda link: (link.epoch, link.seq, link.identity))
+
+    def heads(self) -> list[ChainLink]:
+        """Envelopes no other one follows. Reads every block."""
+        every = self.links()
+        followed = {link.prev for link in every}
+        return [link for link in every if link.identity not in followed]
+
+    def closing(self, end: int) -> ChainLink | None:
+        """The first envelope that reaches `end`, None where none does."""
+        found = [super().closing(end)]
+        found += [p.block.closing(end) for p in self.sealed if p.extent.t_max >= end]
+        return min(
+            (link for link in found if link is not None),
+            key=lambda link: (link.t_last, link.seq, link.identity),
+            default=None,
+        )
+
+    def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
+        """From the link that reaches time `last` back to one that starts at or before `first`."""
+        closing = self.closing(last)
+        if closing is None:
+            return Closure.NOT_PASSED, None
+        passed = Closure.CLOSED if closing.trusted else Closure.CLOCK
+        ended = Closure.LATE_START if closing.trusted else Closure.CLOCK
+        oldest, name = closing, closing.identity
+        while True:
+            hot = self._links.get(name)
+            if hot is not None:
+                oldest, name = hot, hot.prev
+                if hot.t_first <= first:
+                    return passed, hot
+            else:
+                place = self._sealed_place(name)
+                if place is None:
+                    return Closure.CHAIN_GAP, oldest
+                block, row = place
+                reached = block.back_to(row, first)
+                if reached is not None:
+                    return passed, block.link(reached)
+                start = block.run_start(row)
+                oldest, name = block.link(start), block.prev(start)
+            if not name:
+                return ended, oldest
+
+    def between(self, start: int, end: int) -> list[ChainLink]:
+        """Links with readings in [start, end] and all that lie between them in the chain."""
+        near = [p for p in self.sealed if p.extent.t_max >= start and p.extent.t_min <= end]
+        ranges: dict[str, tuple[int, int]] = {}
+        spans = [part.block.wanted(start, end) for part in near]
+        spans += [
+            {link.epoch: (link.seq, link.seq)}
+            for link in self._links.values()
+            if link.t_last >= start and link.t_first <= end
+        ]
+        for span in spans:
+            for epoch, (low, high) in span.items():
+                known = ranges.get(epoch, (low, high))
+                ranges[epoch] = (min(low, known[0]), max(high, known[1]))
+        self._connect(ranges)
+        part_of = StreamChain()
+        for part in self.sealed:
+            if any(epoch in ranges for epoch, _ in part.extent.epochs):
+                for link in part.block.of_epochs(ranges):
+                    part_of.add(link)
+        for link in self._links.values():
+            bounds = ranges.get(link.epoch)
+            if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
+                part_of.add(link)
+        return part_of.between(start, end)
+
+    def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:
+        """Widen ranges of numbers so that those of epochs that follow each other meet."""
+        wanted = set(ranges)
+        for epoch in wanted if len(wanted) > 1 else ():
+            passed: dict[str, int] = {}
+            before = self._before(epoch)
+            while before is not None and before.epoch not in wanted | set(passed):
+                passed[before.epoch] = before.seq
+                before = self._before(before.epoch)
+            if before is None or before.epoch in passed:
+                continue
+            ranges[epoch] = (0, ranges[epoch][1])
+            ranges.update({name: (0, seq) for name, seq in passed.items()})
+            low, high = ranges[before.epoch]
+            ranges[before.epoch] = (low, max(high, before.seq))
+
+    def _before(self, epoch: str) -> ChainLink | None:
+        """The last envelope before an epoch, None where the stream begins with it."""
+        first = self._links.get(self._places.get((epoch, 0), ""))
+        if first is None:
+            found = [link for part in self._with_epoch(epoch) for link in part.block.at(epoch, 0)]
+            first = min(found, key=lambda link: link.identity, default=None)
+        return self.link(first.prev) if first is not None and first.prev else None
+
+    def last_time(self) -> int | None:
+        """Latest reading or event in any of them, ns UTC; None where there is none."""
+        times = [time for time in (super().last_time(), self._sealed_end) if time is not None]
+        return max(times, default=None)
+
+    def clock_steps(self) -> list[tuple[ChainLink, int]]:
+        """Envelopes before which the wall clock was set, and by how much (ns, signed)."""
+        found = [step for part in self.sealed for step in part.block.steps()]
+        loose = [*self._links.values(), *(x for p in self.sealed for x in p.block.loose())]
+        before = [link for item in loose if (link := self.link(item.prev)) is not None]
+        found += clock_steps([*loose, *before])
+        unique = {link.identity: (link, step) for link, step in found}
+        return sorted(unique.values(), key=lambda pair: (pair[0].t, pair[0].identity))
+
+    def forks(self) -> list[str]:
+        """Identities that more than one envelope follows: an outbox restored from a backup."""
+        loose = [*self._links.values(), *(x for p in self.sealed for x in p.block.loose())]
+        seen: set[str] = set()
+        forked: set[str] = set()
+        for link in loose:
+            if not link.prev:
+                continue
+            if link.prev in seen or any(p.block.followed(link.prev) for p in self.sealed):
+                forked.add(link.prev)
+            seen.add(link.prev)
+        return sorted(forked)

@@ -1,0 +1,226 @@
+"""The engine's readings out of segments, with the index of what is sealed beside them.
+
+Readings and links are in memory only until they are sealed; what a start has to read does not grow
+with the history. Everything here is a view of the journal and can be built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from footprint.held_series import rows
+from footprint.intake import EnvelopeIndex
+from footprint.readings import ChannelSource, SignedGap
+from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
+from ingest.segment import Rows
+from ingest.series_parquet import ParquetStore
+from ingest.stored_chain import SealedBlock, StoredChain
+from mrv.envelope import Column, Envelope
+from mrv.reporting.completeness import StreamChain
+from mrv.series import Series, SeriesKey
+
+ALL_TIME = (-(2**63), 2**63 - 1)
+"""Bounds of the time scale, ns."""
+
+
+class StoredReadings(EnvelopeIndex):
+    """Readings of one site: a store of segments and what was learnt of the envelopes."""
+
+    def __init__(self, store: ParquetStore) -> None:
+        super().__init__()
+        self.store = store
+        self._turn = RLock()
+        self._spans: dict[SeriesKey, dict[str, tuple[int, int]]] = {}
+        self._fresh_sources: list[tuple[SeriesKey, str]] = []
+        self._fresh_gaps: list[tuple[SeriesKey, tuple[int, int, str]]] = []
+        self._fresh_lengths: dict[SeriesKey, int] = {}
+        self._fresh_tags: set[tuple[SeriesKey, str]] = set()
+        self.sealed_readings = 0
+        self.tables: list[int] = []
+        self.unreadable: list[tuple[int, str]] = []
+        self._sealed_tables = self._sealed_unreadable = 0
+        for path in store.index_files():
+            self._attach(path)
+        self._settle()
+
+    def new_chain(self) -> StreamChain:
+        """An empty chain that can be sealed."""
+        return StoredChain()
+
+    def _attach(self, path: Path) -> None:
+        """Learn what an index part says."""
+        meta = read_meta(path)
+        self.sealed_readings += int(meta["readings"])
+        for row in meta["sources"]:
+            self.learn_source(SeriesKey(*row[:3]), row[3])
+        for row in meta["gaps"]:
+            self.learn_gap(SeriesKey(*row[:3]), (int(row[3]), int(row[4]), str(row[5])))
+        for row in meta["lengths"]:
+            self.learn_length(SeriesKey(*row[:3]), int(row[3]))
+        for row in meta["tags"]:
+            self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
+        self.tables += [int(row[0]) for row in meta["tables"]]
+        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["late"]:
+            chain = self.chain(row[0], row[1])
+            assert isinstance(chain, StoredChain)
+            chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
+            chain.late += row[2]
+            chain.sealed_late = chain.late
+        for row in meta["equivocations"]:
+            self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
+        self._attach_links(path, meta["links"])
+
+    def _attach_links(self, path: Path, listed: Sequence[Any]) -> None:
+        first = 0
+        for agent, stream, count, low, high, epochs in listed:
+            extent = Extent(count, low, high, tuple((str(e), int(s)) for e, s in epochs))
+            chain = self.chain(agent, stream)
+            assert isinstance(chain, StoredChain)
+            chain.attach(SealedBlock(extent, partial(read_blocks, path, first, count)))
+            first += count
+
+    def _settle(self) -> None:
+        """Nothing learnt so far is news."""
+        self._fresh_sources, self._fresh_gaps = [], []
+        self._fresh_lengths, self._fresh_tags = {}, set()
+        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
+
+    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+        """Take in an envelope with its readings."""
+        with self._turn:
+            super().add_envelope(identity, envelope)
+            self.store.add(envelope)
+
+    def learn_source(self, key: SeriesKey, cfg: str) -> None:
+        """A channel was delivered under a channel table."""
+        super().learn_source(key, cfg)
+        self._fresh_sources.append((key, cfg))
+
+    def learn_gap(self, place: SeriesKey, gap: tuple[int, int, str]) -> None:
+        """A gap was stated for a channel, or for a whole stream (channel "")."""
+        if gap not in self._gaps.get(place, ()):
+            super().learn_gap(place, gap)
+            self._fresh_gaps.append((place, gap))
+
+    def learn_length(self, key: SeriesKey, length: int) -> None:
+        """An amount of that length, ns, was delivered."""
+        if length > self._longest.get(key, 0):
+            super().learn_length(key, length)
+            self._fresh_lengths[key] = length
+
+    def _learn_tags(self, key: SeriesKey, column: Column) -> None:
+        for t, row in rows(column):
+            if row[3]:
+                self._span_tag(key, row[3], t, t)
+                self._fresh_tags.add((key, row[3]))
+
+    def _span_tag(self, key: SeriesKey, tag: str, low: int, high: int) -> None:
+        spans = self._spans.setdefault(key, {})
+        known = spans.get(tag, (low, high))
+        spans[tag] = (min(low, known[0]), max(high, known[1]))
+
+    def seal(self, taken: int, anchor: str) -> None:
+        """Put what is in memory into a segment and an index part.
+
+        `taken` journal entries are then sealed, the last of them with identity `anchor`. Raises
+        MeterprintError where the disk refuses; then everything stays in memory.
+        """
+        with self._turn:
+            hot = {
+                place: chain.hot()
+                for place, chain in self.chains()
+                if isinstance(chain, StoredChain) and chain.hot()
+            }
+            readings = self.store.pending
+            if not hot and not readings:
+                return
+            listed = extents(hot)
+            part = render_links(hot, self._meta(listed, readings))
+            path = self.store.flush(taken, anchor, part)
+            if path is None:
+                return
+            self.sealed_readings += readings
+            for place in hot:
+                chain = self.chain(*place)
+                assert isinstance(chain, StoredChain)
+                chain.forget_hot()
+                chain.sealed_equivocations = len(chain.equivocations)
+                chain.sealed_late = chain.late
+            self._attach_links(path, listed)
+            self._settle()
+
+    def _meta(self, listed: Sequence[Any], readings: int) -> dict[str, Any]:
+        return {
+            "readings": readings,
+            "links": listed,
+            "sources": [[*key, cfg] for key, cfg in self._fresh_sources],
+            "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
+            "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
+            "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
+            "tables": [[index] for index in self.tables[self._sealed_tables :]],
+            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "late": [
+                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
+                for (agent, stream), chain in self.chains()
+                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+            ],
+            "equivocations": [
+                [agent, stream, *pair]
+                for (agent, stream), chain in self.chains()
+                if isinstance(chain, StoredChain)
+                for pair in chain.equivocations[chain.sealed_equivocations :]
+            ],
+        }
+
+    def sources(self, channel: str) -> Sequence[ChannelSource]:
+        """Who delivers the channel, sorted by key."""
+        with self._turn:
+            return super().sources(channel)
+
+    def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
+        """Gaps stated for the channel or its whole stream, in the order of time."""
+        with self._turn:
+            return super().gaps(key)
+
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns; None where there is none."""
+        return self.store.span(key)
+
+    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings in [start, end) and up to `margin` good ones on either side."""
+        amounts = key in self._longest or key in self._spans
+        return _series(self.store.near(key, start, end, margin, amounts=amounts))
+
+    def tagged(self, key: SeriesKey, batch: str) -> Series:
+        """Amounts of the channel weighed for `batch`, in time order."""
+        span = self._spans.get(key, {}).get(batch)
+        if span is None:
+            return Series([], [], [])
+        held = self.store.rows(key, span[0], span[1] + 1, amounts=True)
+        if held.tag is None:
+            return Series([], [], [])
+        mine = held.tag == batch
+        length = None if held.length is None else held.length[mine]
+        return _series(Rows(held.t[mine], held.v[mine], held.ok[mine], length, held.tag[mine]))
+
+    def tags(self, key: SeriesKey) -> Sequence[str]:
+        """Batches that amounts of the channel are tagged with, sorted."""
+        return sorted(self._spans.get(key, {}))
+
+
+def _series(rows: Rows) -> Series:
+    """Rows as a series: counters as arrays, as the compiled law takes them, amounts as lists."""
+    if rows.length is None and rows.tag is None:
+        return Series(rows.t, rows.v, rows.ok)
+    return Series(
+        rows.t.tolist(),
+        rows.v.tolist(),
+        rows.ok.tolist(),
+        () if rows.length is None else rows.length.tolist(),
+        () if rows.tag is None else rows.tag.tolist(),
+    )

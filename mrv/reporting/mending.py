@@ -1,0 +1,66 @@
+"""What the stamps of a wrong clock should have been: boot id and monotonic time tell later.
+
+An agent signs what its clock shows, also before the clock was set. Within one boot the monotonic
+clock runs on while the wall clock is set, so an envelope cut later in the same boot under a trusted
+clock (the *anchor*) gives the true time of an earlier one:
+
+    t_true = t_anchor − (mono_anchor − mono)
+
+which is `t` plus a constant for all stamps of that envelope. The signed stamps stay as they are;
+what is derived here is a function of the envelopes alone, whatever their order of arrival. Limits:
+the monotonic clock's own drift between envelope and anchor (below 100 ppm for a crystal, which is
+9 s a day), and a machine that suspends, where CLOCK_MONOTONIC stands still (clock_gettime(2)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """An envelope whose stamps were wrong, and by how much."""
+
+    link: ChainLink
+    """The envelope, as signed."""
+    anchor: ChainLink
+    """The next one of the same boot whose clock was trusted."""
+    offset: int
+    """What to add to each of its stamps, ns."""
+
+
+def offset_of(link: ChainLink, anchor: ChainLink) -> int:
+    """Nanoseconds to add to the stamps of `link`, by what `anchor` of the same boot knew."""
+    return anchor.t - (anchor.mono - link.mono) - link.t
+
+
+def mendings(links: Iterable[ChainLink]) -> list[Mending]:
+    """Envelopes of one stream whose stamps a later one of the same boot proves wrong.
+
+    Only those stamped by a clock that was not trusted are mended, each by the nearest trusted one
+    after it (by monotonic time, ties by identity), and only where they are off by more than
+    CLOCK_STEP_NS: less is the drift of a running clock. In the order of true time.
+    """
+    boots: dict[str, dict[str, ChainLink]] = {}
+    for link in links:
+        if link.boot:
+            boots.setdefault(link.boot, {})[link.identity] = link
+    found = []
+    for held in boots.values():
+        anchor: ChainLink | None = None
+        for link in sorted(held.values(), key=_place, reverse=True):
+            if link.trusted:
+                anchor = link
+            elif anchor is not None:
+                offset = offset_of(link, anchor)
+                if abs(offset) > CLOCK_STEP_NS:
+                    found.append(Mending(link, anchor, offset))
+    return sorted(found, key=lambda m: (m.link.t + m.offset, m.link.identity))
+
+
+def _place(link: ChainLink) -> tuple[int, bool, str]:
+    """Order within a boot, a trusted envelope after another of the same moment."""
+    return link.mono, link.trusted, link.identity

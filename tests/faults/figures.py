@@ -1,0 +1,47 @@
+"""Figures the fault tests reach, and a word of progress while they work.
+
+`make faults` shows both; in the normal suite pytest keeps them to itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+REACHED: dict[str, float] = {}
+"""What was counted since it was taken last, by name."""
+EVERY_S = 10.0
+"""Seconds between two words of progress."""
+
+
+def reached(name: str, count: float) -> None:
+    """Add to a figure."""
+    REACHED[name] = REACHED.get(name, 0) + count
+
+
+def taken() -> dict[str, float]:
+    """The figures, which begin anew."""
+    found = dict(REACHED)
+    REACHED.clear()
+    return found
+
+
+class Progress:
+    """Says how far a long part is, now and then."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._started = self._said = time.monotonic()
+
+    def at(self, done: int) -> None:
+        """Tell how many of the total are done."""
+        now = time.monotonic()
+        if now - self._said < EVERY_S and done < self._total:
+            return
+        self._said = now
+        rate = done / max(now - self._started, 1e-9)
+        sys.stderr.write(
+            f"  {self._what}: {done} of {self._total}, {now - self._started:.0f} s, {rate:.1f}/s\n"
+        )
+        sys.stderr.flush()

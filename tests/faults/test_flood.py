@@ -1,0 +1,118 @@
+"""One agent floods: the others are served in turn, and nothing grows without a bound."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.chain import StreamChain
+from edge_agent.source import RawReading
+from ingest.journal import Journal
+from ingest.keyring import Keyring
+from ingest.lanes import LANE_MESSAGES
+from ingest.quarantine import Quarantine
+from ingest.receiver import Receiver
+from ingest.subscriber import GROUP, Subscriber
+from mrv.envelope import Clock, ClockState
+from mrv.receipt import parse_receipt
+from mrv.verification.note import SecretKey, open_note
+
+SITE = "x"
+S = 10**9
+FLOOD = int(os.environ.get("METERPRINT_FLOOD", "6000"))
+CLOCK = Clock(ClockState.SYNCHRONISED, 1, "t")
+KEYS = {name: SecretKey.generate(name) for name in ("flood", "quiet")}
+
+
+class Gated(Receiver):
+    """A receiver that is held up until told otherwise, and remembers what it took."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gate = threading.Event()
+        self.taken = []
+
+    def take(self, messages):
+        assert self.gate.wait(60)
+        self.taken += [message.agent for message in messages]
+        return super().take(messages)
+
+
+def client(port, on_message=None):
+    made = mqtt.Client(CallbackAPIVersion.VERSION2)
+    made.max_inflight_messages_set(1000)
+    made.on_message = on_message
+    made.connect("127.0.0.1", port)
+    made.loop_start()
+    return made
+
+
+def envelope(agent):
+    chain = StreamChain(SITE, "l", KEYS[agent], "", None, now=lambda: S, epoch="e" * 16)
+    (sent,) = chain.cut([RawReading("m.e", S, 0, 1)], CLOCK)
+    return sent
+
+
+def until(seen):
+    pause = threading.Event()
+    for _ in range(6000):
+        if seen():
+            return True
+        pause.wait(0.01)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+@pytest.mark.parametrize("what", ["rubbish", "the same envelope"])
+def test_a_flood_holds_up_no_other_agent(tmp_path, mosquitto, what):
+    ring = Keyring.open(tmp_path / "keys", SITE)
+    journal = Journal(tmp_path / "journal.db", SITE, ring.checkpoints)
+    quarantine = Quarantine(tmp_path / "quarantine.db", max_rows=500)
+    receiver = Gated(
+        journal, quarantine, ring.receipts, lambda a: [KEYS[a].public] if a in KEYS else []
+    )
+    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: list(KEYS))
+    topic = f"meterprint/1/{SITE}/%s/%s/l"
+    body = b"x" * 200 if what == "rubbish" else envelope("flood").note
+    try:
+        assert until(subscriber.ready)
+        flooder = client(mosquitto.port)
+        last = [flooder.publish(topic % ("flood", "readings"), body, qos=1) for _ in range(FLOOD)]
+        last[-1].wait_for_publish(120)
+        assert last[-1].is_published()  # the broker has all of it
+        answered = threading.Event()
+        receipts = []
+
+        def receipt(*arguments):
+            receipts.append((arguments[-1].payload, len(receiver.taken)))
+            answered.set()
+
+        quiet = client(mosquitto.port, receipt)
+        quiet.subscribe(topic % ("quiet", "receipt"), 1)
+        sent = envelope("quiet")
+        quiet.publish(topic % ("quiet", "readings"), sent.note, qos=1)
+        assert until(lambda: subscriber.waiting.get("quiet"))
+        assert 0 < subscriber.waiting["flood"] <= LANE_MESSAGES
+        receiver.gate.set()
+        assert answered.wait(60)
+        assert receiver.taken.index("quiet") <= GROUP + 2  # the group that was held, and its turn
+        note, _ = receipts[0]
+        stated = parse_receipt(open_note(note, [ring.receipts.public]).text)
+        assert stated.ranges == ((0, 0, sent.identity),)
+        assert until(lambda: len(receiver.taken) == FLOOD + 1)
+        assert len(quarantine.recent(1000)) <= 500
+        assert receiver.tally.accepted == (1 if what == "rubbish" else 2)
+        assert receiver.tally.quarantined["malformed"] == (FLOOD if what == "rubbish" else 0)
+        for each in (flooder, quiet):
+            each.disconnect()
+            each.loop_stop()
+    finally:
+        receiver.gate.set()
+        subscriber.stop()
+        journal.close()
+        quarantine.close()

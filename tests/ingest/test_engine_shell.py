@@ -1,0 +1,263 @@
+"""The live engine computes only what a change touches, and ends where a full computation ends."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.chain import StreamChain
+from edge_agent.source import RawReading
+from footprint.plant_reading import read_plant
+from ingest.engine_shell import EngineShell
+from ingest.entry import Draft, EntryKind
+from meterprint.plant_file import PlantFile
+from meterprint.site import open_site
+from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
+from mrv.envelope import Clock, ClockState, parse
+from mrv.fact import REGISTRY
+from mrv.measurement.activity import PYTHON
+from mrv.verification.note import SecretKey, identity, sign, split
+from tests.faults.test_kill import FACTOR
+
+S = 10**9
+METERS = ("m0", "m1", "air")
+CLOCK = Clock(ClockState.SYNCHRONISED, 5, "ntp")
+PLANT = {
+    "site": "shell",
+    "policy": {"pool_window_s": "100", "changeover_s": "30", "gap_s": "60"},
+    "lines": [{"id": "l0"}, {"id": "l1"}, {"id": "l2"}],
+    "products": [{"id": "p", "unit": "piece"}, {"id": "q", "unit": "piece"}],
+    "instruments": [
+        {
+            "id": name,
+            "mpe_percent": "1",
+            "registers": [
+                {
+                    "id": "e",
+                    "kind": "counter",
+                    "unit": "kWh",
+                    "resolution": "0.1",
+                    "max_per_hour": "20000",
+                    "modulus": "100000",
+                }
+            ],
+        }
+        for name in METERS
+    ],
+    "sources": [
+        {"id": "m0", "line": "l0", "instrument": "m0", "register": "e", "factor": {"id": "f"}},
+        {"id": "m1", "line": "l1", "instrument": "m1", "register": "e", "factor": {"id": "g"}},
+        {
+            "id": "air",
+            "lines": ["l0", "l1"],
+            "instrument": "air",
+            "register": "e",
+            "factor": {"id": "f"},
+        },
+    ],
+}
+
+
+def factors(value="0.5"):
+    rows = (FACTOR, {**FACTOR, "id": "g", "value": "2"})
+    return [{**row, "value": value if row["id"] == "f" else row["value"]} for row in rows]
+
+
+class Plant:
+    """A site whose state directory is opened and closed while things happen to it."""
+
+    def __init__(self, folder, choice):
+        self.folder, self.choice = folder, choice
+        self.key = SecretKey("a", bytes(range(32)))
+        plant, faults = read_plant(PLANT)
+        assert faults == []
+        self.site = open_site(folder, "shell")
+        self.site.state_plant(PlantFile(folder, plant, PLANT, (("x", tuple(factors())),), ()), 0)
+        self.site.enrol_agent(self.key.public)
+        self.chains = {m: StreamChain("shell", m, self.key, "", None) for m in METERS}
+        table = ChannelTable(
+            "shell",
+            "a",
+            tuple(
+                Channel(
+                    f"{m}.e",
+                    ChannelKind.COUNTER,
+                    m,
+                    "",
+                    "e",
+                    Fraction(1, 10),
+                    "kWh",
+                    Fraction(1),
+                    "",
+                    AssuranceTier.AGENT_SIGNED,
+                    stream=m,
+                )
+                for m in METERS
+            ),
+        )
+        text = render_table(table)
+        self.cfg = identity(text)
+        note = sign(text, self.key)
+        self.site.journal.append([Draft(EntryKind.TABLE, note, self.cfg)])
+        self.chains = {
+            m: StreamChain("shell", m, self.key, self.cfg, None, epoch=f"{i:016x}")
+            for i, m in enumerate(METERS)
+        }
+        self.clock = dict.fromkeys(METERS, 0)
+        self.value = dict.fromkeys(METERS, 0)
+        self.held: list[Draft] = []
+        self.open: dict[str, str] = {}
+        self.count = 0
+        self.papers = 0
+
+    def read(self):
+        meter = self.choice.choice(METERS)
+        rows = []
+        for _ in range(self.choice.randint(1, 12)):
+            self.clock[meter] += self.choice.choice((1, 5, 10, 10, 10, 90))
+            self.value[meter] += self.choice.choice((0, 1, 3, 8))
+            shown = self.value[meter]
+            if self.choice.random() < 0.05:
+                shown = max(shown - 50, 0)
+            rows.append(RawReading(f"{meter}.e", self.clock[meter] * S, 0, shown))
+        for out in self.chains[meter].cut(rows, CLOCK):
+            envelope = parse(split(out.note)[0])
+            self.held.append(Draft(EntryKind.ENVELOPE, out.note, out.identity, envelope=envelope))
+
+    def deliver(self):
+        """What was read arrives, some of it late and out of order."""
+        self.choice.shuffle(self.held)
+        some = self.choice.randint(0, len(self.held))
+        if some:
+            self.site.journal.append(self.held[:some])
+            del self.held[:some]
+
+    def batch(self):
+        line = self.choice.choice(("l0", "l1", "l2"))
+        now = max(self.clock.values())
+        at = max(now - self.choice.choice((0, 0, 0, 40, 250)), 1)
+        self.count += 1
+        event = {"id": f"e{self.count}", "line": line, "t": str(at * S)}
+        if line in self.open:
+            body = {**event, "batch": self.open.pop(line), "event": "end"}
+            body["good"] = self.choice.choice(("0", "3", "10"))
+        else:
+            self.open[line] = f"b{self.count}"
+            body = {**event, "batch": f"b{self.count}", "event": "start"}
+            body["product"] = self.choice.choice(("p", "q"))
+        self.site.events.take(body, "t")
+
+    def state(self):
+        now = max(self.clock.values())
+        kind = self.choice.choice(("factor", "paper", "revoke", "exchange", "close", "plant"))
+        record = self.site.facts.record
+        if kind == "factor":
+            rows = factors(self.choice.choice(("0.5", "0.6", "0.7")))
+            record(
+                REGISTRY, "factor_set", f"x{self.choice.randint(0, 1)}", {"rows": rows}, author="t"
+            )
+        elif kind == "paper":
+            self.papers += 1
+            start = self.choice.randint(0, now + 1)
+            body = {
+                "instrument": self.choice.choice(METERS),
+                "kind": "calibration",
+                "points": [
+                    {"load": "100", "error_percent": "0.4", "expanded_percent": "0.1"},
+                    {"load": "9000", "error_percent": "-0.2", "expanded_percent": "0.1"},
+                ],
+            }
+            name = f"c{self.papers}"
+            end = self.choice.choice((None, (start + 300) * S))
+            record(
+                REGISTRY,
+                "certificate_recorded",
+                name,
+                body,
+                author="t",
+                valid_from=start * S,
+                valid_to=end,
+            )
+            record(REGISTRY, "certificate_approved", name, {"by": "t"}, author="t")
+        elif kind == "revoke" and self.papers:
+            name = f"c{self.choice.randint(1, self.papers)}"
+            at = self.choice.randint(0, now + 1)
+            record(REGISTRY, "certificate_revoked", name, {}, author="t", valid_from=at * S)
+        elif kind == "exchange":
+            body = {"closing": {"e": self.value["m0"]}, "opening": {"e": 0}, "serial": ""}
+            at = self.choice.randint(0, now + 1)
+            record(REGISTRY, "instrument_exchanged", "m0", body, author="t", valid_from=at * S)
+        elif kind == "close":
+            body = {"agent": "a", "stream": self.choice.choice(METERS)}
+            start = self.choice.randint(0, now + 1)
+            record(
+                REGISTRY,
+                "chain_closed",
+                body["stream"],
+                body,
+                author="t",
+                valid_from=start * S,
+                valid_to=(start + 400) * S,
+            )
+        elif kind == "plant":
+            tree = {
+                **PLANT,
+                "policy": {**PLANT["policy"], "gap_s": self.choice.choice(("20", "60"))},
+            }
+            record(REGISTRY, "plant_model", "shell", tree, author="t", valid_from=now * S)
+
+    def reopen(self):
+        if self.choice.random() < 0.5:
+            self.site.close()
+        else:  # as a kill leaves it
+            self.site.engine.store._writer.close()
+            self.site.quarantine.close()
+            self.site.journal.close()
+        self.site = open_site(self.folder)
+
+    def seal(self):
+        self.site.engine.catch_up()
+        self.site.engine.seal()
+        if self.choice.random() < 0.3:
+            self.site.engine.compact()
+
+
+def agrees(site) -> None:
+    whole = EngineShell(site.journal, PYTHON)
+    whole.catch_up()
+    whole.refresh()
+    site.refresh()
+    live = site.engine.results
+    assert set(live) == set(whole.results)
+    for name in live:
+        assert live[name] == whole.results[name], name
+        assert live.digest(name) == whole.results[name].digest()
+    assert site.engine.reading_count == whole.reading_count
+    assert site.engine.findings() == whole.findings()
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, seed):
+    choice = random.Random(seed)
+    plant = Plant(tmp_path_factory.mktemp("site"), choice)
+    acts = (
+        [plant.read] * 8
+        + [plant.deliver] * 5
+        + [plant.batch] * 4
+        + [plant.state, plant.reopen, plant.seal]
+        + [lambda: plant.site.refresh(eager=choice.random() < 0.5)] * 4
+    )
+    try:
+        for _ in range(90):
+            choice.choice(acts)()
+            if choice.random() < 0.04:
+                agrees(plant.site)
+        agrees(plant.site)
+        plant.reopen()
+        agrees(plant.site)
+    finally:
+        plant.site.close()

@@ -1,0 +1,181 @@
+"""Lines and servers that an InfluxDB store is refused by: parked, waited for, never lost."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from ingest.influx_connection import InfluxAddress, InfluxConnection, InfluxError, asked_pause
+from ingest.influx_setup import prepare
+from ingest.park import KEPT, Park
+from ingest.projector import rebuild_store
+from ingest.series_influx import BATCH, DOUBTFUL, InfluxStore
+from mrv.errors import MeterprintError
+from mrv.series import Series, SeriesChunk, SeriesKey
+from tests.ingest.bad_servers import Proxy
+from tests.ingest.influx_work import KEY, NAMES, chunk, open_store, project, values
+from tests.ingest.test_receiver import S
+
+LAST = 2**63 - 2
+"""Latest time an InfluxDB takes, ns (models.MaxNanoTime); the wire takes one more."""
+
+
+@pytest.mark.influx
+def test_the_one_bad_line_is_parked_with_its_reason_and_the_rest_goes_in(address, tmp_path):
+    store = open_store(address, park=Park(tmp_path / "parked.json"))
+    rows = [(t, t) for t in range(1, BATCH)]
+    rows.insert(random.Random(1).randrange(len(rows)), (LAST + 1, 7))
+    store.append([chunk(rows)])
+    assert values(store) == list(range(1, BATCH))
+    again = Park(tmp_path / "parked.json")
+    assert again.total == 1
+    (point,) = again.points
+    assert point.grade == "unable_to_parse"
+    assert "time outside range" in point.reason
+    assert point.line.endswith(f"value=7 {LAST + 1}")
+    store.close()
+
+
+@pytest.mark.influx
+def test_lines_of_another_type_are_parked_and_the_rest_goes_in(address, tmp_path):
+    server = InfluxConnection(address)
+    server.write(b'reading,site=other length="a text of somebody else" 1')
+    server.close()
+    store = open_store(address)
+    amount = SeriesChunk(
+        SeriesKey("a", "s", "scale.mass"), Series([10, 20], [1, 2], [1, 1], [5, 5], ["", ""])
+    )
+    store.append([chunk([(10, 1)]), amount, chunk([(20, 2)])])
+    assert values(store) == [1, 2]
+    assert store.park.counts == {"field_type_conflict": 2}
+    store.close()
+
+
+@pytest.mark.influx
+def test_a_batch_that_is_refused_as_a_whole_is_parked_at_once_in_bounded_room(address, tmp_path):
+    server = InfluxConnection(address)
+    server.write(b"reading,site=other value=1i 1")
+    server.close()
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address, park=Park(tmp_path / "parked.json"))
+        store.append([chunk([(t, t) for t in range(1, 2 * BATCH + 1)])])
+        assert proxy.writes == 2
+        assert store.park.counts == {"field_type_conflict": 2 * BATCH}
+        assert len(store.park.points) == KEPT
+        assert (tmp_path / "parked.json").stat().st_size < 200_000
+        store.close()
+
+
+@pytest.mark.influx
+def test_readings_older_than_the_retention_are_counted_and_the_others_go_in(influxd):
+    address = influxd.address(next(NAMES))
+    server = InfluxConnection(address)
+    prepare(server, keep_days=3650)
+    server.close()
+    store = open_store(address)
+    recent = 1_790_000_000 * S
+    store.append([chunk([(t, 1) for t in range(1, 100)] + [(recent, 5)])])
+    assert values(store) == [5]
+    assert store.park.counts == {"beyond_retention": 99}
+    store.close()
+
+
+@pytest.mark.influx
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_left_alone_as_long_as_it_asks(address, bench, tmp_path, status):
+    sent = bench.envelopes(5)
+    bench.take(*(e.note for e in sent))
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        view = project(bench, store, tmp_path)
+        proxy.answers.append((status, {"Retry-After": "7"}, b"busy"))
+        with pytest.raises(InfluxError) as seen:
+            view.step()
+        assert seen.value.again_in_s == 7
+        assert view.cursor == 0
+        waited = []
+        proxy.answers.append((status, {"Retry-After": "9"}, b"busy"))
+        assert rebuild_store(bench.journal, store, lambda *_: None, waited.append) == 5
+        assert waited == [9]
+        assert values(store) == [100 * i for i in range(5)]
+        store.close()
+
+
+def test_a_pause_is_read_as_seconds_or_as_a_date_and_bounded():
+    assert asked_pause("12", 0) == 12
+    assert asked_pause("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_470) == 10
+    assert asked_pause("999999", 0) == 300
+    assert asked_pause("soon", 0) is None
+    assert asked_pause(None, 0) is None
+
+
+@pytest.mark.influx
+def test_a_server_that_refuses_everything_without_a_reason_is_not_believed(address):
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        proxy.answers.extend([(400, {}, b'{"error":"no idea"}')] * 200)
+        with pytest.raises(InfluxError, match="no idea"):
+            store.append([chunk([(t, t) for t in range(1, 101)])])
+        assert store.park.total == 0
+        assert proxy.writes < 8 + 2 * DOUBTFUL
+        proxy.answers.clear()
+        store.append([chunk([(t, t) for t in range(1, 101)])])
+        assert values(store) == list(range(1, 101))
+        store.close()
+
+
+@pytest.mark.influx
+def test_a_database_that_is_not_there_yet_is_waited_for(influxd, bench, tmp_path):
+    sent = bench.envelopes(5)
+    bench.take(*(e.note for e in sent))
+    address = influxd.address(next(NAMES))
+    store = open_store(address)
+    view = project(bench, store, tmp_path)
+    for _ in range(2):
+        with pytest.raises(InfluxError) as seen:
+            view.step()
+        assert "influx init" in seen.value.hint
+        assert view.cursor == 0
+    with pytest.raises(InfluxError, match="404"):
+        InfluxConnection(address).write(b"reading value=1 1")
+    prepare(InfluxConnection(address))
+    while view.step():
+        pass
+    assert view.cursor == bench.journal.size
+    assert values(store) == [100 * i for i in range(5)]
+    store.close()
+
+
+def test_an_influxdb_that_is_down_is_a_named_error_with_a_remedy():
+    store = InfluxStore.at(InfluxAddress("http://127.0.0.1:9", token="a secret"), "s")
+    with pytest.raises(InfluxError, match="does not answer") as seen:
+        store.append([chunk([(10, 1)])])
+    assert "nothing is lost" in seen.value.hint
+    assert "a secret" not in str(seen.value) + repr(store._server.address)
+    store.close()
+
+
+@pytest.mark.influx
+def test_a_mended_stamp_deletes_its_old_point(address):
+    store = open_store(address)
+    other = SeriesKey("agent-1", "line-1", "m2.energy")
+    store.append([chunk([(10, 1), (20, 2), (20, 3), (30, 4)]), chunk([(20, 9)], other)])
+    store.forget(KEY, [20, 25])
+    store.append([chunk([(1020, 3)])])
+    series = store.read(KEY, 0, 2**62)
+    assert list(zip(series.t, series.v, strict=True)) == [
+        (10, 1),
+        (30, 4),
+        (1020, 3),
+    ]
+    assert values(store, other) == [9]
+    store.close()
+
+
+def test_a_broken_list_of_parked_points_is_named(tmp_path):
+    path = tmp_path / "parked.json"
+    path.write_text(json.dumps({"points": []}))
+    with pytest.raises(MeterprintError, match=r"parked\.json"):
+        Park(path)
