@@ -24,6 +24,7 @@ from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError
 from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
 from ingest.quarantine import Quarantine
+from ingest.quarantine import Refused as Kept
 from mrv.channel import ChannelKind, ChannelTable, render_table
 from mrv.envelope import MAX_READINGS, Clock, ClockState, Envelope, Event, column_times
 from mrv.verification.note import SecretKey, identity, sign
@@ -241,17 +242,21 @@ class Bridge:
         return True
 
     def _quarantined(self) -> None:
-        while self._kept:
-            message, reason, detail = self._kept[0]
-            self._quarantine.add(
-                self._now(),
-                self.mapping.agent,
-                message.topic.decode(errors="replace"),
-                reason,
-                detail,
-                message.payload,
-            )
-            del self._kept[0]
+        now = self._now()
+        self._quarantine.add(
+            [
+                Kept(
+                    now,
+                    self.mapping.agent,
+                    message.topic.decode(errors="replace"),
+                    reason,
+                    detail,
+                    message.payload,
+                )
+                for message, reason, detail in self._kept
+            ]
+        )
+        self._kept.clear()
 
     def _append(self, drafts: Sequence[Draft]) -> bool:
         """Journal entries; False where we stop before the disk takes them."""

@@ -27,7 +27,7 @@ from mrv.verification.checkpoint import parse_checkpoint
 from mrv.verification.merkle import Frontier, Tree, verify_inclusion
 from mrv.verification.note import SecretKey, open_note, split
 from tests.conftest import REPO
-from tests.faults.processes import AGENT, SITE, readings, table
+from tests.faults.processes import AGENT, SITE, reading, table
 from tests.faults.test_kill import FACTOR, PLANT
 from tests.ingest.journals import draft
 
@@ -72,14 +72,14 @@ def envelopes(site):
     drafts = [Draft(EntryKind.TABLE, sign(text, key), identity(text))]
     chain = StreamChain(SITE, "line", key, identity(text), None, boot="b")
     clock = Clock(ClockState.SYNCHRONISED, 5, "test")
-    rows = readings(6000)
+    rows = [reading(i) for i in range(6000)]
     for start in range(0, len(rows), 20):
         drafts += [draft(out.note) for out in chain.cut(rows[start : start + 20], clock)]
     unread = b'{"not":"an envelope"}\n'
     drafts.append(Draft(EntryKind.ENVELOPE, sign(unread, key), identity(unread)))
     twin = StreamChain(SITE, "line", key, "", None, epoch="e" * 16, boot="b")
     other = StreamChain(SITE, "line", key, "cd" * 32, None, epoch="e" * 16, boot="b")
-    drafts += [draft(c.cut(readings(2), clock)[0].note) for c in (twin, other)]
+    drafts += [draft(c.cut([reading(0), reading(1)], clock)[0].note) for c in (twin, other)]
     site.journal.append(drafts)
 
 
