@@ -24,7 +24,7 @@ from ingest.broker_certificates import (
     make_authority,
     tls_files,
 )
-from ingest.broker_config import access_list, check_listener
+from ingest.broker_config import agent_access, check_listener
 from mrv.errors import InputError, MeterprintError
 from mrv.verification.note import SecretKey
 from tests.conftest import missing
@@ -106,7 +106,9 @@ def connect(broker):
     opened = []
 
     def open_client(files, name=""):
-        client = Client(broker.port, files.context() if files else None, name)
+        ingest = files.certificate.name == "broker-ingest.pem"
+        port = broker.ingest_port if ingest else broker.port
+        client = Client(port, files.context(), name)
         opened.append(client)
         assert not client.answer.get(timeout=10).is_failure
         return client
@@ -150,6 +152,19 @@ def test_nobody_ends_the_session_of_another_by_its_client_id(broker, keys, conne
     assert not victim.lost.is_set()
     victim.writes(f"{ROOT}/gw-3/readings/line")
     assert not victim.lost.is_set()
+
+
+def test_sessions_of_ingest_have_names_of_their_own_and_no_agent_can_take_them(
+    broker, keys, connect
+):
+    files = tls_files(keys, CLIENT)
+    first, second = connect(files, f"{SITE}-ingest"), connect(files, f"{SITE}-ingest-gw-1")
+    thief = connect(files_of(keys, "gw-4"), f"{SITE}-ingest")
+    thief.writes(f"{ROOT}/gw-4/readings/line")
+    assert not first.lost.is_set()
+    assert not second.lost.is_set()
+    assert not enters(broker.ingest_port, files_of(keys, "gw-4").context())
+    assert not enters(broker.port, files.context())
 
 
 def enters(port, context):
@@ -203,7 +218,9 @@ def test_off_loopback_a_broker_needs_certificates(tmp_path):
     assert guard_of(tmp_path, SITE, "127.0.0.1") is None
 
 
-@pytest.mark.parametrize("name", [INGEST, "a/b", "a+b", "a#b", "x" * 65])
+@pytest.mark.parametrize(
+    "name", [INGEST, "a/b", "a+b", "a#b", "x" * 65, f"{SITE}-ingest", f"{SITE}-ingest-gw-1"]
+)
 def test_no_agent_gets_a_certificate_that_means_more_than_its_own_name(keys, name):
     with pytest.raises(MeterprintError):
         agent_certificate(keys, SITE, SecretKey.generate(name).public)
@@ -211,7 +228,7 @@ def test_no_agent_gets_a_certificate_that_means_more_than_its_own_name(keys, nam
 
 def test_a_site_name_cannot_smuggle_in_a_pattern():
     with pytest.raises(InputError):
-        access_list("works/%u")
+        agent_access("works/%u")
 
 
 def test_files_that_do_not_fit_are_named(tmp_path, keys):
@@ -231,7 +248,7 @@ def test_a_broker_killed_from_outside_is_started_again(folder, keys):
         process.kill()
         process.wait()
         assert broker.revive()
-        Client(broker.port, tls_files(keys, CLIENT).context()).close()
+        Client(broker.ingest_port, tls_files(keys, CLIENT).context()).close()
     finally:
         broker.stop()
     assert not broker.revive(), "one that was stopped stays stopped"

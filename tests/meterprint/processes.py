@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
-import pytest
+import structlog
 
 from meterprint.cli import main
 from tests.conftest import REPO
@@ -33,27 +36,29 @@ def command(*words):
     return [sys.executable, "-m", "meterprint.cli", *map(str, words)]
 
 
-def run(*words, **options):
-    """A command that ends by itself."""
-    return subprocess.run(
-        command(*words),
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
+def run(*words, typed=""):
+    """A command that ends by itself, in this process: its status and what it says."""
+    out, err = io.StringIO(), io.StringIO()
+    before, handlers = (sys.argv, sys.stdin), logging.getLogger().handlers[:]
+    sys.argv, sys.stdin = ["meterprint", *map(str, words)], io.StringIO(typed)
+    status = 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        sys.argv, sys.stdin = before
+        logging.getLogger().handlers[:] = handlers
+        structlog.reset_defaults()
+    return SimpleNamespace(returncode=status or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
 
-def refused(capsys, monkeypatch, *words):
-    """What a command says on standard error that this process runs and that is refused."""
-    monkeypatch.setattr(sys, "argv", ["meterprint", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    assert (ended.value.code, said.out) == (2, ""), said
-    return said.err
+def refused(*words):
+    """What a command says on standard error that is refused, and says nothing else."""
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    return done.stderr
 
 
 @contextmanager

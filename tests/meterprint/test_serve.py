@@ -17,7 +17,7 @@ from edge_agent.device_commands import default_instrument, simulated
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.broker_certificates import make_authority
 from ingest.broker_port import free_port
-from meterprint.site import open_site
+from meterprint.site import STATE_VERSION, open_site
 from tests.conftest import missing
 from tests.meterprint.processes import MINIMAL, ask, refused, run, running, serving, until
 
@@ -181,62 +181,56 @@ def test_its_own_broker_comes_back_when_it_was_killed(tmp_path, plant):
         (("--log-format", "xml"), ("log.format", "xml")),
     ],
 )
-def test_what_cannot_work_is_refused_at_the_start(
-    tmp_path, plant, words, said, capsys, monkeypatch
-):
+def test_what_cannot_work_is_refused_at_the_start(tmp_path, plant, words, said):
     asked = ("serve", "--plant", plant, "--state", tmp_path / "state", *words)
-    answer = refused(capsys, monkeypatch, *asked)
+    answer = refused(*asked)
     assert all(word in answer for word in said), answer
 
 
-def test_an_occupied_port_is_named_with_the_way_out(tmp_path, plant, capsys, monkeypatch):
+def test_an_occupied_port_is_named_with_the_way_out(tmp_path, plant):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         asked = ("serve", "--plant", plant, "--state", tmp_path / "state")
         for ports in (("--port", port, "--broker-port", 0), ("--port", 0, "--broker-port", port)):
-            answer = refused(capsys, monkeypatch, *asked, *ports)
+            answer = refused(*asked, *ports)
             assert str(port) in answer
             assert "hint:" in answer
 
 
-def test_a_broken_plant_file_starts_nothing(tmp_path, capsys, monkeypatch):
+def test_a_broken_plant_file_starts_nothing(tmp_path):
     file = tmp_path / "plant.yaml"
     file.write_text((MINIMAL % 1).replace("resolution: 0.01", "resolution: none"))
     asked = ("serve", "--plant", file, "--state", tmp_path / "state")
-    answer = refused(capsys, monkeypatch, *asked)
+    answer = refused(*asked)
     assert f"{file}:9: instruments[0].registers[0].resolution" in answer
     assert not (tmp_path / "state").exists()
 
 
-def test_a_state_directory_of_another_site_or_version_is_left_alone(
-    plant, state, capsys, monkeypatch
-):
+def test_a_state_directory_of_another_site_or_version_is_left_alone(plant, state):
     for text, word in (
-        ('{"site": "other", "state": 1}', "belongs to site other"),
+        (json.dumps({"site": "other", "state": STATE_VERSION}), "belongs to site other"),
         ('{"site": "s", "state": 99}', "layout 99"),
         ("{broken", "site.json"),
-        ('["s"]', "name of a site"),
+        ('["s"]', "site.json"),
     ):
         (state / "site.json").write_text(text)
         before = {p: p.read_bytes() for p in state.rglob("*") if p.is_file()}
-        assert word in refused(capsys, monkeypatch, "serve", "--plant", plant, "--state", state)
+        assert word in refused("serve", "--plant", plant, "--state", state)
         assert {p: p.read_bytes() for p in state.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize("place", ["/proc/meterprint", "a-file", "a-file/below"])
-def test_a_state_directory_that_cannot_be_written_is_named(
-    tmp_path, plant, place, capsys, monkeypatch
-):
+def test_a_state_directory_that_cannot_be_written_is_named(tmp_path, plant, place):
     (tmp_path / "a-file").write_text("")
     where = place if place.startswith("/") else tmp_path / place
     for words in (("serve", "--plant", plant), ("demo", "--for", 1), ("batch", "list")):
-        assert str(where) in refused(capsys, monkeypatch, *words, "--state", where)
+        assert str(where) in refused(*words, "--state", where)
 
 
 def test_with_accounts_and_a_certificate_it_serves_https_off_loopback(tmp_path, plant, state):
     make_authority(tmp_path / "ca", "web", [])
     secret = run("user", "set", "ann", "--role", "operator", "--password-stdin", "--state", state,
-                 input="a long enough password\n")  # fmt: skip
+                 typed="a long enough password\n")  # fmt: skip
     assert secret.returncode == 0, secret.stderr
     made = run("user", "token", "probe", "--role", "verifier", "--json", "--state", state)
     token = json.loads(made.stdout)["token"]
