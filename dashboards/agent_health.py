@@ -45,12 +45,18 @@ class AgentState:
     """When this process heard it, ns UTC."""
     depth: int | None = None
     """Envelopes without a receipt."""
-    oldest: int | None = None
-    """When the oldest of them was cut, ns UTC by the agent's clock."""
+    waited: int | None = None
+    """How long the oldest of them had waited when this was said, ns by the agent's clock."""
     fault: str = ""
     """What its outbox refuses, "" = nothing."""
     dropped: int = 0
     """Instantaneous readings it has given up because its disk was full."""
+
+    def behind(self, now: int) -> int | None:
+        """How long the oldest envelope without a receipt has waited, ns; None = unknown."""
+        if not self.online or not self.depth or self.waited is None:
+            return None
+        return self.waited + max(now - self.heard, 0)
 
 
 def read_state(payload: bytes, heard: int) -> AgentState:
@@ -61,11 +67,13 @@ def read_state(payload: bytes, heard: int) -> AgentState:
         raise InputError(f"the state of an agent is expected: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("online"), bool):
         raise InputError("the state of an agent says whether it is online", field="online")
+    said, oldest = _count(value.get("t")), _count(value.get("oldest"))
+    waited = None if said is None or oldest is None else max(said - oldest, 0)
     return AgentState(
         value["online"],
         heard,
         _count(value.get("depth")),
-        _count(value.get("oldest")),
+        waited,
         str(value.get("fault") or value.get("storage") or "")[:MAX_FAULT],
         _count(value.get("dropped")) or 0,
     )
@@ -86,7 +94,8 @@ def health(state: AgentState | None, seen_at: int | None, now: int) -> Health:
         return Health.OFFLINE
     if state.fault:
         return Health.FAULT
-    if state.depth and state.oldest is not None and now - state.oldest > BEHIND_NS:
+    behind = state.behind(now)
+    if behind is not None and behind > BEHIND_NS:
         return Health.CATCHING_UP
     if seen_at is None or now - seen_at > SILENT_NS:
         return Health.SILENT

@@ -87,10 +87,21 @@ class Page:
         """A time in plant time."""
         return numbers.moment(at, self.zone)
 
+    def day(self, at: int | None) -> str:
+        """A day in plant time."""
+        return numbers.day(at, self.zone)
+
     def ago(self, seconds: int) -> str:
         """An age in words: 3 s ago."""
         number, unit = numbers.age(seconds)
         return f"{number} {self.t(f'ago_{unit}')}"
+
+    def number_of(self, name: str, value: str) -> str:
+        """A number of a finding with its name; nanoseconds as seconds."""
+        words = name.removesuffix("_ns").replace("_", " ")
+        if name.endswith("_ns") and value.lstrip("-").isdigit():
+            return f"{words} {numbers.significant(int(value) / 10**9)} s"
+        return f"{words} {value}"
 
     def span(self, seconds: int) -> str:
         """A length of time in words: 12 min."""

@@ -53,8 +53,11 @@ def router(read: ReadModel) -> APIRouter:
     def batches(request: Request, page: Annotated[int, Query(ge=1, le=MANY)] = 1) -> Response:
         every = read.batches()
         start = (page - 1) * ROWS
-        return Page(read, request).render(
+        shown = Page(read, request)
+        partial = any(r.boundary == "gate_to_gate" for r in every[start : start + ROWS])
+        return shown.render(
             "batches.html",
+            per_unit=shown.t("partial_per_unit") if partial else shown.t("per_unit"),
             total=len(every),
             open=sum(1 for r in every if r.state is BatchState.PROVISIONAL),
             batches=every[start : start + ROWS],

@@ -64,7 +64,7 @@ class InstrumentRow:
     instrument: Instrument
     """The instrument."""
     certificate: str
-    """Certificate in force, "" = none."""
+    """Certificate in force, else the latest one; "" = none."""
     state: str
     """valid, expired, missing …"""
     due: int | None
@@ -107,9 +107,8 @@ class AgentRow:
     @property
     def behind_s(self) -> int | None:
         """Age of the oldest envelope without a receipt, s; None = no backlog is known."""
-        if not self.depth or self.state is None or self.state.oldest is None:
-            return None
-        return max((time.time_ns() - self.state.oldest) // 10**9, 0)
+        behind = None if self.state is None else self.state.behind(time.time_ns())
+        return None if behind is None else behind // 10**9
 
     @property
     def silent_s(self) -> int | None:
@@ -197,9 +196,9 @@ class ReadModel:
         rows = []
         for item in plant.instruments:
             paper, state = knowledge.certificate_at(item.id, now)
+            if paper is None and (known := knowledge.certificates(item.id)):
+                paper = known[-1]
             due = paper.valid_to if paper else None
-            if paper is None and knowledge.certificates(item.id):
-                due = knowledge.certificates(item.id)[-1].valid_to
             at, value = self._last(item)
             rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
         return sorted(

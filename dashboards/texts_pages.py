@@ -13,6 +13,10 @@ PAGES: dict[str, tuple[str, str]] = {
     "partial": ("产品部分碳足迹（大门到大门）", "partial carbon footprint (gate to gate)"),
     "footprint": ("产品碳足迹", "carbon footprint"),
     "per_unit": ("单位产品碳足迹", "footprint per unit"),
+    "partial_per_unit": (
+        "单位产品部分碳足迹（大门到大门）",
+        "partial footprint per unit (gate to gate)",
+    ),
     "energy_per_unit": ("单耗", "energy per unit"),
     "target": ("目标值", "target"),
     "no_batch": ("当前没有批次", "no batch yet"),
@@ -68,7 +72,7 @@ PAGES: dict[str, tuple[str, str]] = {
     ),
     "category": ("类别与地区", "family and region"),
     "validity": ("有效期", "holds"),
-    "always": ("不限", "open"),
+    "always": ("不限", "no end"),
     "why": ("选用理由", "why this one"),
     "published": ("来源", "published in"),
     "basis": ("气体与 GWP", "gas and GWP"),
@@ -164,8 +168,8 @@ PAGES: dict[str, tuple[str, str]] = {
     "download_csv": ("CSV", "CSV"),
     "download_json": ("JSON", "JSON"),
     "answer_batch": (
-        "批次 {batch} 每{unit}排放 {figure}，其中最多的一份来自{top}。",
-        "Batch {batch} caused {figure} per {unit}; the largest part came from {top}.",
+        "批次 {batch} 的{what}为每{unit} {figure}，其中最多的一份来自{top}。",
+        "The {what} of batch {batch} is {figure} per {unit}; the largest part came from {top}.",
     ),
     "answer_meters": (
         "{total} 台计量器具中，{bad} 台的证书不支持当前读数。",

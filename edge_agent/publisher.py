@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -57,8 +58,10 @@ class Publisher:
         username: str = "",
         password: str = "",
         tls: ssl.SSLContext | None = None,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._outbox = outbox
+        self._now = now
         self._prefix = f"meterprint/1/{site}/{agent}"
         self._agent = agent
         self._receipts = receipts
@@ -166,21 +169,25 @@ class Publisher:
         self._said_at = 0.0
         self._wake.set()
 
+    def _state(self, *, online: bool) -> dict[str, object]:
+        """What is said: `oldest` is when the oldest envelope without a receipt was cut, ns UTC."""
+        state: dict[str, object] = {"online": online, "depth": self._outbox.depth()}
+        if state["depth"]:
+            try:
+                for oldest in self._outbox.pending(limit=1):
+                    state["oldest"] = str(oldest.cut)
+            except OutboxError as error:
+                state["fault"] = str(error)
+        return {**state, **self._facts}
+
     def publish_state(self, *, online: bool) -> None:
         """Publish the retained state: whether it is online, how deep the outbox is, what was told.
 
-        `oldest` is when the oldest envelope without a receipt was cut, ns UTC. Never raises for a
-        disk: the network thread would end with it.
+        Never raises for a disk: the network thread would end with it.
         """
-        state: dict[str, object] = {"online": online, "depth": self._outbox.depth(), **self._facts}
+        state = self._state(online=online)
         self._said, self._said_at = state, time.monotonic()
-        told = {**state, "t": str(time.time_ns())}
-        try:
-            for oldest in self._outbox.pending(limit=1):
-                told["oldest"] = str(oldest.cut)
-        except OutboxError as error:
-            told["fault"] = str(error)
-        body = dumps(told)
+        body = dumps({**state, "t": str(self._now())})
         self._client.publish(f"{self._prefix}/state", body, qos=1, retain=True)
 
     def publish_events(self, body: bytes) -> None:
@@ -220,7 +227,7 @@ class Publisher:
                 self.drained.set()
         if not self.connected.is_set() or time.monotonic() - self._said_at < STATE_S:
             return
-        if self._said != {"online": True, "depth": self._outbox.depth(), **self._facts}:
+        if self._said != self._state(online=True):
             self.publish_state(online=True)
 
     def _begin(self) -> None:

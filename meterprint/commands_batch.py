@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from footprint.plant import LocalText
 
 batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
-LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_per_unit")
+LIST = (
+    "batch",
+    "product",
+    "state",
+    "boundary",
+    "start",
+    "end",
+    "quantity",
+    "per_unit",
+    "u_per_unit",
+)
 
 
 @batch.command("list")

@@ -121,11 +121,7 @@ class SiteCollector(Collector):
             "outbox_oldest_seconds",
             "Age of an agent's oldest envelope without a receipt, 0 = it has none",
             "agent",
-            {
-                name: 0.0 if s.oldest is None else max(now - s.oldest, 0) / NS
-                for name, s in states.items()
-                if s.online
-            },
+            {name: (s.behind(now) or 0) / NS for name, s in states.items() if s.online},
         )
         yield _gauges(
             "agent_silent_seconds",

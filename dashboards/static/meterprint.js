@@ -9,8 +9,9 @@
   function drawTrend(box) {
     const points = (box.dataset.trend || "").split(",").filter(Boolean).map((p) => p.split(":").map(Number));
     box.replaceChildren();
-    if (points.length < 2 || !window.uPlot) return;
+    if (!points.length || !window.uPlot) return;
     const target = Number(box.dataset.target);
+    if (points.length === 1) points.push([points[0][0] + 60, null]);
     const times = points.map((p) => p[0]);
     const series = [{}, { stroke: css("--data"), width: 2, points: { size: 6, fill: css("--data") } }];
     const data = [times, points.map((p) => p[1])];

@@ -68,9 +68,9 @@ def test_the_interface_gives_the_engines_figures(plant):
     for name in (
         "journal_entries",
         "commit_seconds",
-        'outbox_depth{agent="gateway"}',
+        'outbox_depth_envelopes{agent="gateway"}',
         'findings{rule="certificate_expired"}',
-        'messages_quarantined{reason="bad_signature"}',
+        'messages_quarantined_total{reason="bad_signature"}',
         "chains_with_holes",
     ):
         assert f"meterprint_{name}" in metrics, name
