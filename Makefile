@@ -40,7 +40,7 @@ check: lint
 	@$(PY) -m pytest -q $(FAST)
 
 faults: servers
-	@$(PY) -m tests.faults
+	@$(PY) -m tests.faults $(PARTS)
 
 bench: servers
 	@$(PY) scripts/telegraf.py

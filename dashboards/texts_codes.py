@@ -147,6 +147,11 @@ CODES: dict[str, tuple[str, str]] = {
     "rule_unknown_channel_table": ("通道表缺失", "channel table is missing"),
     "rule_tier_not_admissible": ("可信等级不被采纳", "assurance tier is not admissible"),
     "rule_clock_step": ("采集端时钟被调整", "clock of the agent was set"),
+    "rule_clock_was_wrong": (
+        "采集端时钟有误，真实时间已推算",
+        "the agent's clock was wrong; the true times are known",
+    ),
+    "rule_new_chain": ("数据流重新开始", "stream began anew"),
     "rule_equivocation": ("同一序号有两个数据信封", "two envelopes with one number"),
     "rule_fork": ("数据流分叉", "stream forked"),
     "rule_unknown_instrument": ("未登记的计量器具", "instrument the plant does not state"),

@@ -126,7 +126,7 @@ class ProfileModel(_Strict):
     )
     metrology: MetrologyModel
     source: tuple[DocumentModel, ...] = Field(min_length=1)
-    golden: tuple[GoldenModel, ...] = Field(min_length=1)
+    golden: tuple[GoldenModel, ...] = Field(min_length=2)
     caveats: tuple[str, ...] = ()
 
 

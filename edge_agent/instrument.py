@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -64,25 +65,35 @@ class Instrument:
 
 
 class Patience:
-    """Which instruments of a bus a sweep asks: one that stays silent is asked less often."""
+    """Whom a sweep of one bus asks: an instrument that stays silent must not hold up the others.
 
-    def __init__(self, after: int = 3, every: int = 8) -> None:
+    Those that answered come first. Of the silent ones at most one is asked in a sweep, last, and
+    ever less often: for a dead instrument a bus waits its whole time-out, and then for silence.
+    """
+
+    def __init__(self, after: int = 3, longest: int = 64) -> None:
         self._after = after
-        self._every = every
+        self._longest = longest
         self._failed: dict[str, int] = {}
+        self._wait: dict[str, int] = {}
 
-    def asks(self, instrument: str) -> bool:
-        """Whether to ask it in this sweep; a sweep in which it is not asked counts as failed."""
-        failed = self._failed.get(instrument, 0)
-        ask = failed < self._after or (failed - self._after) % self._every == self._every - 1
-        if not ask:
-            self._failed[instrument] = failed + 1
-        return ask
+    def plan(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """(whom to ask, in this order; whom to leave out) in the next sweep."""
+        ask = [name for name in names if name not in self._failed]
+        silent = [name for name in names if name in self._failed]
+        for name in silent:
+            self._wait[name] -= 1
+        due = sorted((n for n in silent if self._wait[n] <= 0), key=lambda n: self._wait[n])
+        chosen = due[:1]
+        return ask + chosen, [name for name in silent if name not in chosen]
 
-    def answered(self, instrument: str) -> None:
+    def answered(self, name: str) -> None:
         """It spoke: ask it in every sweep again."""
-        self._failed.pop(instrument, None)
+        self._failed.pop(name, None)
+        self._wait.pop(name, None)
 
-    def failed(self, instrument: str) -> None:
-        """It did not answer."""
-        self._failed[instrument] = self._failed.get(instrument, 0) + 1
+    def failed(self, name: str) -> None:
+        """It did not answer: after a few times wait 8, 16 … `longest` sweeps."""
+        failed = self._failed[name] = self._failed.get(name, 0) + 1
+        doubled = 8 << min(failed - self._after, 16) if failed >= self._after else 1
+        self._wait[name] = min(doubled, self._longest)

@@ -1,7 +1,8 @@
 """The outbox: signed envelopes on disk until a receipt frees them (design §3, "Hand-over").
 
 SQLite, WAL, synchronous=FULL. Bytes are committed here before they are first published and sent
-again as they were until a signed receipt of the site names them. PUBACK frees nothing.
+again as they were until a signed receipt of the site names them. PUBACK frees nothing. They are
+kept packed (`packing`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import apsw
 
+from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt
@@ -110,7 +112,7 @@ class Outbox:
                     db.execute(
                         "INSERT OR IGNORE INTO message"
                         "(stream,epoch,seq,identity,note,cut) VALUES(?,?,?,?,?,?)",
-                        (m.stream, m.epoch, m.seq, m.identity, m.note, m.cut),
+                        (m.stream, m.epoch, m.seq, m.identity, packed(m.note), m.cut),
                     )
                     new += db.changes()
                     if m.stream != TABLE_STREAM:
@@ -126,7 +128,10 @@ class Outbox:
         return Head(*rows[0]) if rows else None
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
-        return [Outgoing(*row) for row in self._rows(_SELECT + rest, values)]
+        return [
+            Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, row)
+            for stream, epoch, seq, identity, kept, cut, row in self._rows(_SELECT + rest, values)
+        ]
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""

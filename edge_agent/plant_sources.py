@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from device_profiles.loading import load_profile
 from edge_agent.device_commands import open_source
@@ -11,6 +14,9 @@ from edge_agent.source import Source
 from footprint.plant import PlantModel
 from mrv.channel import Channel, ChannelTable
 from mrv.errors import InputError
+
+IDENTIFY_S = 10.0
+"""Time in which instruments are asked who they are before the first reading, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,9 @@ def open_plant(plant: PlantModel, agent: str) -> PlantSources:
     """The buses of the instruments whose `agent` is this one.
 
     An instrument names its bus as `source: {url: tcp://host:port, unit: "1"}`; those with one url
-    share it. Raises InputError naming the instrument.
+    share it. Where the plant states a serial number and the profile says where the instrument
+    carries it, it is asked, and the table says what it answered: another meter than the one stated
+    becomes a finding. Raises InputError naming the instrument.
     """
     channels: list[Channel] = []
     streams: dict[str, str] = {}
@@ -65,6 +73,26 @@ def open_plant(plant: PlantModel, agent: str) -> PlantSources:
             field="agent",
             hint=f"agents of the plant: {names}",
         )
-    table = ChannelTable(plant.site, agent, tuple(sorted(channels, key=lambda c: c.name)))
     sources = tuple(open_source(url, items) for url, items in sorted(buses.items()))
-    return PlantSources(table, streams, sources)
+    told = asyncio.run(_serials(sources))
+    stated_serials = {i.id for i in plant.instruments if i.serial != i.id}
+    rows = [
+        replace(c, serial=told[c.instrument])
+        if c.instrument in told and c.instrument in stated_serials
+        else c
+        for c in sorted(channels, key=lambda c: c.name)
+    ]
+    return PlantSources(ChannelTable(plant.site, agent, tuple(rows)), streams, sources)
+
+
+async def _serials(sources: Sequence[Source]) -> dict[str, str]:
+    """What the instruments say who they are; all buses at once, `IDENTIFY_S` for the whole."""
+
+    async def ask(source: Source) -> None:
+        async with source:
+            told.update(await source.serials())
+
+    told: dict[str, str] = {}
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*map(ask, sources)), IDENTIFY_S)
+    return told

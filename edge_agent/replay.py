@@ -7,11 +7,14 @@ import gzip
 import io
 import itertools
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as TypingMapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 from edge_agent.mapping import MappedColumn, MappedTable, Mapping
 from edge_agent.source import RawReading
@@ -51,10 +54,21 @@ class Replay:
 
 
 Rows = list[tuple[int, dict[str, str]]]
+"""Rows of a table with their line numbers; cells as text, "" = empty."""
+Readers = TypingMapping[str, Callable[[Path], Rows]]
+"""How to read files that are no CSV, by suffix, such as ".parquet"."""
 
 
-def _open(path: Path) -> Rows:
-    """Rows of a CSV (.gz) with their line numbers. Raises InputError."""
+def _open(path: Path, readers: Readers) -> Rows:
+    """Rows of a table: CSV (.gz), or what a reader is there for. Raises InputError."""
+    if path.suffix in readers:
+        return readers[path.suffix](path)
+    if path.suffix not in (".csv", ".gz", ".txt"):
+        raise InputError(
+            f"no reader for {path.suffix or 'a file without suffix'}",
+            file=str(path),
+            hint=f"tables are .csv, .csv.gz{''.join(f', {suffix}' for suffix in sorted(readers))}",
+        )
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
@@ -71,8 +85,9 @@ def _open(path: Path) -> Rows:
 class _Tables:
     """Reads the tables of one mapping."""
 
-    def __init__(self, mapping: Mapping, directory: Path) -> None:
+    def __init__(self, mapping: Mapping, directory: Path, readers: Readers) -> None:
         self.mapping = mapping
+        self.readers = readers
         self.directory = directory
         self.replay = Replay()
         self.spans: dict[str, list[int]] = {}
@@ -85,12 +100,20 @@ class _Tables:
         )
 
     def moment(self, table: MappedTable, row: dict[str, str], text: str) -> int:
-        parsed = datetime.strptime(text.strip(), self.mapping.time_format)  # noqa: DTZ007
+        """Moment of a time in the mapping's format or in ISO 8601, ns UTC."""
+        try:
+            parsed = datetime.strptime(text.strip(), self.mapping.time_format)  # noqa: DTZ007
+        except ValueError as error:
+            try:
+                parsed = datetime.fromisoformat(text.strip())
+            except ValueError:
+                raise error from None
         moment = parsed.replace(tzinfo=parsed.tzinfo or UTC)
         column, wanted = table.next_day_if
         if column and row.get(column, "").strip() == wanted:
             moment += timedelta(days=1)
-        return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * NS_PER_S
+        passed = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        return (passed.days * 86_400 + passed.seconds) * NS_PER_S + passed.microseconds * 1000
 
     def read(self) -> Replay:
         for table in self.mapping.tables:
@@ -119,10 +142,10 @@ class _Tables:
             self._add(table, column, span[1], 0, value, batch)
 
     def _read_table(self, table: MappedTable) -> None:
-        rows = _open(self.directory / table.file)
+        rows = _open(self.directory / table.file, self.readers)
         times: dict[str, dict[str, str]] = {}
         if table.times:
-            for _, row in _open(self.directory / table.times):
+            for _, row in _open(self.directory / table.times, self.readers):
                 times[row.get(table.batch) or ""] = row
         headings = set(rows[0][1]) if rows else set()
         for column in table.columns:
@@ -293,9 +316,11 @@ def _check(mapping: Mapping, replay: Replay) -> None:
                 )
 
 
-def read_replay(mapping: Mapping, directory: Path) -> Replay:
+def read_replay(
+    mapping: Mapping, directory: Path, readers: Readers = MappingProxyType({})
+) -> Replay:
     """Read all tables. Raises InputError where a file or column is missing."""
-    return _Tables(mapping, directory).read()
+    return _Tables(mapping, directory, readers).read()
 
 
 def channel_table(mapping: Mapping, site: str) -> ChannelTable:
@@ -318,6 +343,11 @@ def channel_table(mapping: Mapping, site: str) -> ChannelTable:
             )
         )
     return ChannelTable(site, mapping.agent, tuple(sorted(channels, key=lambda c: c.name)))
+
+
+def due(readings: Sequence[RawReading], start: int, upto: int) -> int:
+    """Where the readings after place `start` with a time above `upto` (ns UTC) begin."""
+    return bisect_right(readings, upto, lo=start, key=lambda reading: reading.t)
 
 
 def groups(readings: list[RawReading], size: int) -> Iterator[list[RawReading]]:

@@ -21,6 +21,7 @@ _STEADY = {
     "kPa": Fraction(10132, 100),
     "1": Fraction(1),
 }
+_PHASES = ("_l1", "_l2", "_l3")
 _RATE = {"W": Fraction(1), "kW": Fraction(1, 1000), "m3/h": Fraction(1, 1000)}
 
 
@@ -74,7 +75,8 @@ class SimulatedInstrument:
     def counts(self, register: Register, t: int) -> int | None:
         """What a register shows at `t`, counts of its resolution.
 
-        Counters whose name ends in `_export` stand still: the load flows in.
+        Counters named `…_export…` stand still: the load flows in. Power and energy of a phase
+        (`…_l1` to `…_l3`) are a third of the whole.
         """
         if register.name in self.faults.missing:
             return None
@@ -83,9 +85,10 @@ class SimulatedInstrument:
         if isinstance(self.load, WeighCycle):
             return self.load.shown(t)[0]
         ratio = self.ratio if register.side is Side.SECONDARY else Fraction(1)
+        if register.name.endswith(_PHASES) and register.unit in ("W", "kW", "kWh"):
+            ratio *= 3
         if register.kind is ChannelKind.COUNTER:
-            export = register.name.endswith("_export")
-            passed = Fraction(0) if export else self.load.amount(t) / ratio
+            passed = Fraction(0) if "_export" in register.name else self.load.amount(t) / ratio
             shown = self.start.get(register.name, 0) + passed // register.resolution
             shown += sum(j.counts for j in self.faults.jumps if self._jumped(j, register, t))
             return shown % register.modulus

@@ -60,6 +60,13 @@ class Source(Protocol):
         """Readings of all registers that are read on this bus, in a fixed order."""
         ...
 
+    async def serials(self) -> dict[str, str]:
+        """Serial numbers by instrument, of those whose profile says where to ask and that answer.
+
+        Called between entering and leaving, like `sweep`.
+        """
+        ...
+
 
 async def poll(source: Source, sink: Sink, every: float, stop: asyncio.Event) -> None:
     """Sweeps one bus every `every` seconds until `stop`; a slow sweep starts the next at once.

@@ -48,7 +48,8 @@ class Dlt645Source:
     ) -> None:
         self.name = name
         self._link = ByteLink(line)
-        self._instruments = tuple(instruments)
+        self._named = {i.id: i for i in instruments}
+        self._names = tuple(self._named)
         slowest = max((i.profile.limits.timeout_ms for i in instruments), default=1000) / 1000
         self._timeout = slowest if timeout is None else timeout
         self._keep_raw = keep_raw
@@ -70,15 +71,23 @@ class Dlt645Source:
 
     async def sweep(self) -> tuple[RawReading, ...]:
         """One reading of each wanted register of each meter."""
-        readings: list[RawReading] = []
+        readings: dict[str, list[RawReading]] = {}
         async with self._lock:
-            for instrument in self._instruments:
-                readings += await self._read_instrument(instrument)
-        return tuple(readings)
+            ask, silent = self._patience.plan(self._names)
+            for name in silent:
+                readings[name] = await self._read_instrument(self._named[name], SILENT)
+            dead = ""
+            for name in ask:
+                readings[name] = await self._read_instrument(self._named[name], dead)
+                dead = NO_LINK if readings[name][-1].quality == NO_LINK else ""
+        return tuple(r for name in self._names for r in readings[name])
 
-    async def _read_instrument(self, instrument: Instrument) -> list[RawReading]:
-        dead = "" if self._patience.asks(instrument.id) else SILENT
-        asked = not dead
+    async def serials(self) -> dict[str, str]:
+        """None: a meter is called by its address, which is printed on it."""
+        return {}
+
+    async def _read_instrument(self, instrument: Instrument, dead: str) -> list[RawReading]:
+        """`dead` says why it is not asked, "" = it is."""
         readings = []
         for register in instrument.wanted():
             at, mono = self._now(), time.monotonic_ns()
@@ -87,9 +96,9 @@ class Dlt645Source:
                 value, quality, raw = await self._read(instrument.unit, register)
                 dead = quality if quality in (TIMEOUT, NO_LINK) else ""
             readings.append(RawReading(instrument.channel(register), at, mono, value, quality, raw))
-        if asked and dead:
+        if dead == TIMEOUT:
             self._patience.failed(instrument.id)
-        elif asked:
+        elif not dead:
             self._patience.answered(instrument.id)
         return readings
 

@@ -2,7 +2,8 @@
 
 Without a transaction id (RTU framing) a late answer would be taken for the answer to the next
 request. After a timeout the line is therefore left alone until it has been silent for the
-slowest device's answer time, and what comes meanwhile is thrown away.
+slowest device's answer time, what comes meanwhile is thrown away, and a connection to a gateway is
+given up, so that an answer that comes later still finds nobody.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class ModbusSource:
     ) -> None:
         self.name = name
         self._line = line
-        self._instruments = tuple(instruments)
+        self._named = {i.id: i for i in instruments}
+        self._names = tuple(self._named)
         slowest = max((i.profile.limits.timeout_ms for i in instruments), default=1000) / 1000
         self._timeout = slowest if timeout is None else timeout
         self._keep_raw = keep_raw
@@ -94,6 +96,7 @@ class ModbusSource:
         self._patience = Patience()
         self._plans = {i.id: self._plan(i, i.profile.limits.max_gap) for i in instruments}
         self._heard = 0.0
+        self._down = False
         self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
 
     @staticmethod
@@ -153,9 +156,13 @@ class ModbusSource:
         self._heard = time.monotonic()
         while (left := self._heard + self._timeout - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
+        if self._line.framing is Framing.RTU_OVER_TCP and self._client is not None:
+            self._client.close()
+            self._client = self._open()
 
     async def _request(self, unit: int, block: Block) -> bytes:
         if not await self._connected():
+            self._down = True
             raise _Failed(NO_LINK)
         client = self._client
         assert client is not None
@@ -163,8 +170,9 @@ class ModbusSource:
         try:
             answer = await read(block.addr, count=block.words, device_id=unit)
         except (ModbusException, OSError) as error:
+            lost = not client.connected
             await self._drain()
-            raise _Failed(TIMEOUT if client.connected else NO_LINK) from error
+            raise _Failed(NO_LINK if lost else TIMEOUT) from error
         if answer.isError():
             raise _Failed(REFUSED, answer.exception_code)
         if len(answer.registers) != block.words or answer.function_code != block.fc:
@@ -174,19 +182,23 @@ class ModbusSource:
 
     async def sweep(self) -> tuple[RawReading, ...]:
         """One reading of each wanted register of each instrument, block by block."""
-        readings: list[RawReading] = []
+        readings: dict[str, list[RawReading]] = {}
         async with self._lock:
-            for instrument in self._instruments:
-                readings += await self._read_instrument(instrument)
-        return tuple(readings)
+            ask, silent = self._patience.plan(self._names)
+            for name in silent:
+                instrument, at, mono = self._named[name], self._now(), time.monotonic_ns()
+                blocks = self._plans[name]
+                readings[name] = [
+                    r for b in blocks for r in self._failure(instrument, b, at, mono, SILENT)
+                ]
+            self._down = False
+            for name in ask:
+                readings[name] = await self._read_instrument(self._named[name])
+        return tuple(r for name in self._names for r in readings[name])
 
     async def _read_instrument(self, instrument: Instrument) -> list[RawReading]:
-        if not self._patience.asks(instrument.id):
-            at, mono = self._now(), time.monotonic_ns()
-            blocks = self._plans[instrument.id]
-            return [r for b in blocks for r in self._failure(instrument, b, at, mono, SILENT)]
         readings: list[RawReading] = []
-        dead = ""
+        dead = NO_LINK if self._down else ""
         for block in self._plans[instrument.id]:
             at, mono = self._now(), time.monotonic_ns()
             if dead:
@@ -204,10 +216,10 @@ class ModbusSource:
             readings += self._decoded(instrument, block, words, at, mono)
             if instrument.profile.limits.turnaround_ms and self._line.framing is Framing.RTU:
                 await asyncio.sleep(instrument.profile.limits.turnaround_ms / 1000)
-        if dead:
-            self._patience.failed(instrument.id)
-        else:
+        if not dead:
             self._patience.answered(instrument.id)
+        elif not self._down:  # also where the gateway hung up on this one
+            self._patience.failed(instrument.id)
         return readings
 
     @staticmethod
@@ -241,3 +253,8 @@ class ModbusSource:
                 return decode_text(register, await self._request(int(instrument.unit), block))
             except _Failed:
                 return None
+
+    async def serials(self) -> dict[str, str]:
+        """Serial numbers of the instruments that tell them."""
+        told = {i.id: await self.identify(i) for i in self._named.values()}
+        return {name: serial for name, serial in told.items() if serial}

@@ -119,3 +119,8 @@ class MtSicsSource:
         async with self._lock:
             line, quality = await self._ask("I4")
         return None if quality else parse_text(line, "I4")
+
+    async def serials(self) -> dict[str, str]:
+        """The weigher's serial number, where it says it."""
+        serial = await self.identify()
+        return {self._instrument.id: serial} if serial else {}

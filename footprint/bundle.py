@@ -112,7 +112,10 @@ class Needs:
 
 
 def cover(engine: Engine, result: BatchResult) -> tuple[tuple[str, ...], int, int]:
-    """Lines and time a result rests on: its own and those of the pools it shares."""
+    """Lines and time a result rests on: its own and those of the pools it shares.
+
+    Of a pool also the window before it: its good output is why the pool begins after it.
+    """
     plant = engine.knowledge.plant_at(result.batch.start)
     lines = {result.batch.line}
     start, end = result.batch.start, result.batch.end or result.batch.start
@@ -125,7 +128,8 @@ def cover(engine: Engine, result: BatchResult) -> tuple[tuple[str, ...], int, in
                 continue
             lines |= set(source.lines)
             for group in engine.plan(source.lines, plant).groups_of(result.batch, result.batch.end):
-                start, end = min(start, group.start), max(end, group.end)
+                start = min(start, group.start - plant.policy.pool_window)
+                end = max(end, group.end)
     return tuple(sorted(lines)), start, end
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from footprint.batch import METHOD
+from footprint.batch import METHOD, Part
 from footprint.bundle import (
     CHECKPOINT,
     MANIFEST,
@@ -18,7 +18,9 @@ from footprint.bundle import (
 )
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
-from footprint.opened_bundle import Broken, OpenedBundle
+from footprint.key_sheet import KEY_SHEET, closed_batches, closed_fact, read_sheet
+from footprint.knowledge import UNDERSTOOD
+from footprint.opened_bundle import Broken, NotCheckable, OpenedBundle
 from mrv.errors import MeterprintError
 from mrv.fact import REGISTRY, Fact, open_body, parse_header, production_chain
 from mrv.strict_json import Record, loads
@@ -133,6 +135,9 @@ def _open_facts(opened: OpenedBundle, chain: str) -> int:
     for audited in opened.chains[chain]:
         entry = bodies.get(audited.header.seq)
         if entry is None:
+            closed = opened.closed.get(audited.header.subject_id)
+            if closed is not None and audited.header.type in ("batch_started", "batch_ended"):
+                opened.facts.append(closed_fact(audited.header, audited.identity, closed))
             continue
         data, salt, name = entry
         try:
@@ -144,15 +149,16 @@ def _open_facts(opened: OpenedBundle, chain: str) -> int:
 
 
 def registry_complete(opened: OpenedBundle) -> str:
-    """The registry reaches the checkpoint and shows every fact's body."""
+    """The registry reaches the checkpoint and shows the body of every fact a figure may rest on."""
     _reaches_head(opened, REGISTRY)
     bodies = opened.bodies(REGISTRY)
     for audited in opened.chains[REGISTRY]:
-        if audited.header.seq not in bodies:
+        needed = audited.header.type in (*UNDERSTOOD, *KEY_FACTS)
+        if needed and audited.header.seq not in bodies:
             raise Broken(
                 f"the body of {audited.header.type} (registry#{audited.header.seq}) is left out",
                 header_file(REGISTRY),
-                "the body of every registry fact",
+                "the body of every registry fact a figure may rest on",
             )
     return f"{_open_facts(opened, REGISTRY)} facts"
 
@@ -160,6 +166,7 @@ def registry_complete(opened: OpenedBundle) -> str:
 def production_chains(opened: OpenedBundle) -> str:
     """Each line in the bundle has its events without a gap up to the checkpoint."""
     count = 0
+    _read_sheet(opened)
     for chain in opened.production():
         shown = set(opened.bodies(chain))
         keys = opened.keys().of_role("facts")
@@ -176,6 +183,51 @@ def production_chains(opened: OpenedBundle) -> str:
     return f"{len(opened.production())} lines, {count} events shown"
 
 
+def _read_sheet(opened: OpenedBundle) -> None:
+    """The key sheet, where there is one; its rows stand for batches that stay closed."""
+    if KEY_SHEET not in opened.files:
+        return
+    stated = opened.verdict.stated
+    try:
+        rows = read_sheet(opened.file(KEY_SHEET))
+    except MeterprintError as error:
+        raise Broken(str(error), KEY_SHEET) from error
+    own, product = str(stated.get("batch", "")), str(stated.get("product", ""))
+    opened.closed = closed_batches(rows, own, product)
+
+
+def pool_keys(opened: OpenedBundle) -> str:
+    """The key sheet names the bodies the headers name; whether the figure rests on its keys."""
+    engine = opened.engine()
+    ends = {}
+    for chain in opened.production():
+        for audited in opened.chains[chain]:
+            if audited.header.type == "batch_ended":
+                ends[chain, audited.header.seq] = audited.header.body_id
+    for closed in opened.closed.values():
+        timeline = engine.timeline(closed.row.line)
+        batch = timeline.batches.get(closed.name)
+        chain = production_chain(closed.row.line)
+        body = ends.get((chain, batch.facts[-1])) if batch and batch.end is not None else None
+        if batch is None or body != closed.row.body:
+            raise Broken(
+                f"the row of batch {closed.row.batch[:16]} names body {closed.row.body}",
+                KEY_SHEET,
+                f"body {body}, as the header of its end does",
+            )
+    result = opened.computed()
+    pooled = (Part.IDLE, Part.UNATTRIBUTED, Part.SHARED)
+    shared = [s.source for s in result.sources for p, v in s.parts if p in pooled and v]
+    if opened.closed and shared:
+        raise NotCheckable(
+            f"{', '.join(sorted(set(shared)))}: shares by the stated keys of "
+            f"{len(opened.closed)} batches whose events stay closed"
+        )
+    if not opened.closed:
+        return "no batch stays closed"
+    return f"{len(opened.closed)} batches stay closed, nothing was shared with them"
+
+
 def production_complete(opened: OpenedBundle) -> str:
     """No batch that touches the time the figure rests on is left out."""
     engine = opened.engine()
@@ -184,11 +236,16 @@ def production_complete(opened: OpenedBundle) -> str:
     if found is None:
         raise Broken(f"no fact starts batch {name!r}", RESULT)
     probe = Engine(engine.knowledge, MemoryReadings()).batch(name)
-    assert probe is not None
+    if probe is None:
+        raise Broken("no registry fact says what the plant is", header_file(REGISTRY))
     lines, start, end = cover(engine, probe)
+    assert opened.checkpoint is not None
+    stated = {head.chain for head in opened.checkpoint.chains}
     for line in lines:
         chain = production_chain(line)
         if chain not in opened.chains:
+            if chain not in stated:
+                continue
             raise Broken(f"the batch events of line {line} are left out", header_file(chain))
         _line_complete(opened, line, chain, start, end)
     return f"{', '.join(lines)}: all batches in the time it rests on"
@@ -205,8 +262,9 @@ def _line_complete(opened: OpenedBundle, line: str, chain: str, start: int, end:
         )
         for a in opened.chains[chain]
     ]
-    shown = {fact.header.seq for fact in opened.facts if fact.header.chain == chain}
-    subjects = {a.header.subject_id for a in opened.chains[chain] if a.header.seq in shown}
+    bodies = opened.bodies(chain)
+    shown = {a.header.subject_id for a in opened.chains[chain] if a.header.seq in bodies}
+    subjects = shown | opened.closed.keys()
     spans = interval_by_headers(rows)
     known = disclosed(opened.engine().timeline(line), start, end)
     ends = [span[1] for s, span in spans.items() if s in subjects and span[1] <= start]
@@ -224,7 +282,7 @@ def _line_complete(opened: OpenedBundle, line: str, chain: str, start: int, end:
                 f"every batch that touches [{start}, {end}); shown: {', '.join(known)}",
             )
     for audited in opened.chains[chain]:
-        if audited.header.subject_id in subjects and audited.header.seq not in shown:
+        if audited.header.subject_id in shown and audited.header.seq not in bodies:
             raise Broken(
                 f"{audited.header.type} ({chain}#{audited.header.seq}) is left out",
                 header_file(chain),

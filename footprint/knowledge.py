@@ -20,6 +20,11 @@ from mrv.quantity import exact_number
 
 PRODUCTION = production_chain("")
 """What the names of production chains begin with."""
+UNDERSTOOD = (
+    *("plant_model", "factor_set", "chain_closed", "instrument_exchanged"),
+    *("certificate_recorded", "certificate_approved", "certificate_revoked"),
+)
+"""Registry facts a figure may rest on; a bundle shows the body of each, of others the header."""
 BODY_FAULTS = (
     MeterprintError,
     ValueError,
@@ -76,7 +81,8 @@ class Knowledge:
     """The facts, understood. Immutable once made.
 
     `earlier` is what was understood of fewer facts of the same journal: chains that have not grown
-    since are taken over from it.
+    since are taken over from it. `keys` are the allocation keys of batches whose events stay
+    closed, by the name that stands for them.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Knowledge:
         facts: Iterable[Fact],
         origins: Mapping[str, int] | None = None,
         earlier: Knowledge | None = None,
+        keys: Mapping[str, int] | None = None,
     ) -> None:
         self._origins = origins
         self.chains: dict[str, list[Fact]] = {}
@@ -112,7 +119,7 @@ class Knowledge:
                 line = chain.removeprefix(PRODUCTION)
                 kept = earlier is not None and self._same(earlier, chain)
                 timeline = earlier.timelines[line] if earlier is not None and kept else None
-                self.timelines[line] = timeline or Timeline(line, self.chains[chain])
+                self.timelines[line] = timeline or Timeline(line, self.chains[chain], keys)
                 self._timeline_findings.extend(self.timelines[line].findings)
 
     def _same(self, earlier: Knowledge, chain: str) -> bool:

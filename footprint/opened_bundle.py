@@ -6,6 +6,7 @@ from footprint.batch import BatchResult
 from footprint.bundle import RESULT, header_file
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
+from footprint.key_sheet import ClosedBatch
 from footprint.knowledge import Knowledge, origin_of
 from footprint.verdict import Verdict
 from mrv.errors import EvidenceError, MeterprintError
@@ -25,6 +26,10 @@ class Broken(EvidenceError):
         self.expected = expected
 
 
+class NotCheckable(EvidenceError):
+    """A check that nobody can make on what the bundle shows: what rests on the site's word."""
+
+
 class OpenedBundle:
     """The files of a bundle; the checks fill in the rest in their order."""
 
@@ -36,6 +41,7 @@ class OpenedBundle:
         self.chains: dict[str, list[AuditedHeader]] = {}
         self.checkpoint: Checkpoint | None = None
         self.facts: list[Fact] = []
+        self.closed: dict[str, ClosedBatch] = {}
         self.readings = MemoryReadings()
         self._held: Engine | None = None
 
@@ -116,7 +122,8 @@ class OpenedBundle:
                 origin = origin_of(a.header for a in self.chains[chain])
                 if origin is not None:
                     origins[chain.removeprefix("production/")] = origin
-            self._held = Engine(Knowledge(self.facts, origins), self.readings)
+            keys = {c.name: c.row.key for c in self.closed.values() if c.row.key is not None}
+            self._held = Engine(Knowledge(self.facts, origins, keys=keys), self.readings)
         return self._held
 
     def computed(self) -> BatchResult:
@@ -125,6 +132,6 @@ class OpenedBundle:
             name = str(self.verdict.stated.get("batch", ""))
             result = self.engine().batch(name)
             if result is None:
-                raise Broken(f"no fact starts batch {name!r}", RESULT)
+                raise Broken(f"no fact starts batch {name!r} in a plant", RESULT)
             self.verdict.result = result
         return self.verdict.result

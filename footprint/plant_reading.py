@@ -47,10 +47,12 @@ def _register(node: Node) -> Register:
     node.members(("id", "kind", "unit", "resolution", "modulus", "max_per_hour"))
     resolution = node.child("resolution").number(positive=True)
     maximum = node.child("max_per_hour").number("0")
+    kind = node.child("kind").choice(("counter", "amount", "gauge"), "counter")
+    unit_node = node.child("unit")
     return Register(
         id=node.child("id").identifier(),
-        kind=node.child("kind").choice(("counter", "amount", "gauge"), "counter"),
-        unit=_unit(node.child("unit")),
+        kind=kind,
+        unit=unit_node.text() if kind == "gauge" else _unit(unit_node),  # nothing is made of a V
         resolution=resolution,
         modulus=node.child("modulus").integer(0),
         max_rate=int(maximum / resolution),

@@ -67,6 +67,7 @@ class PoolPlan:
         self._offset = plant.policy.pool_offset
         self._origin = origin
         self._held: dict[tuple[int, int], tuple[dict[str, int], bool]] = {}
+        self._asked: tuple[Batch | None, int, list[PoolGroup]] = (None, 0, [])
 
     def window_at(self, moment: int) -> tuple[int, int]:
         """The window that holds `moment`, ns."""
@@ -123,7 +124,12 @@ class PoolPlan:
         return end - batch.start > MAX_WINDOWS * self._window
 
     def groups_of(self, batch: Batch, end: int) -> list[PoolGroup]:
-        """Groups whose last window the batch overlaps."""
+        """Groups whose last window the batch overlaps; asked again for each of its sources."""
+        if self._asked[:2] != (batch, end):
+            self._asked = (batch, end, self._groups_of(batch, end))
+        return self._asked[2]
+
+    def _groups_of(self, batch: Batch, end: int) -> list[PoolGroup]:
         groups: list[PoolGroup] = []
         if self.too_long(batch, end):
             return groups

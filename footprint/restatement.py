@@ -259,6 +259,18 @@ def restated(before: Engine, after: Engine) -> set[str] | None:
                         names.add(batch.id)
     for item in touched:
         names |= batches_around(after, item)
+    return names | _declared(old, new)
+
+
+def _declared(old: Knowledge, new: Knowledge) -> set[str]:
+    """Batches of which other amounts are declared."""
+    names: set[str] = set()
+    for line, timeline in new.timelines.items():
+        held = old.timelines.get(line)
+        known = held.declared if held is not None else {}
+        for place in {*known, *timeline.declared}:
+            if known.get(place) != timeline.declared.get(place):
+                names.add(place[0])
     return names
 
 

@@ -15,6 +15,8 @@ from mrv.finding import Finding, Severity
 from mrv.interval import floor_ms
 from mrv.quantity import UnitError, exact_number, unit
 
+REMEMBERED = 4096
+"""Answers a timeline remembers."""
 OPEN = 2**63
 """Later than any moment: where an open batch ends for now."""
 
@@ -96,6 +98,7 @@ class Timeline:
         self.line = line
         self.findings: list[Finding] = []
         self.batches: dict[str, Batch] = {}
+        self._tiles: dict[tuple[int, int, int], list[Tile]] = {}
         self.declared: dict[tuple[str, str], Declared] = {}
         self._keys = keys or {}
         self._read([fact for fact in facts if fact.header.chain == f"production/{line}"])
@@ -205,6 +208,16 @@ class Timeline:
             self.declared[place] = stated
 
     def tiles(self, start: int, end: int, changeover_ns: int) -> list[Tile]:
+        """The tiles of [start, end), remembered: every source of a line asks for the same ones."""
+        place = (start, end, changeover_ns)
+        found = self._tiles.get(place)
+        if found is None:
+            if len(self._tiles) >= REMEMBERED:
+                self._tiles.clear()
+            found = self._tiles[place] = self._cut(start, end, changeover_ns)
+        return found
+
+    def _cut(self, start: int, end: int, changeover_ns: int) -> list[Tile]:
         """The tiles of [start, end), without a gap, cut also at both ends.
 
         Time claimed once is the batch's, claimed by more unattributed; between two batches of

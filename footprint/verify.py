@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from footprint import fact_checks, reading_checks
-from footprint.opened_bundle import OpenedBundle
+from footprint.knowledge import BODY_FAULTS
+from footprint.opened_bundle import NotCheckable, OpenedBundle
 from footprint.verdict import CHECKS, FAIL, NOT_CHECKABLE, PASS, Check, Verdict, render
 from mrv.errors import EvidenceError, InputError, MeterprintError
 from mrv.verification.container import ContainerError, read
@@ -36,6 +37,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("envelope_signatures", reading_checks.envelope_signatures),
     ("inclusion", reading_checks.inclusion),
     ("envelope_chains", reading_checks.envelope_chains),
+    ("pool_keys", fact_checks.pool_keys),
     ("completeness", reading_checks.completeness),
     ("recompute", reading_checks.recompute),
     ("digest", reading_checks.digest),
@@ -45,15 +47,26 @@ FATAL = frozenset({"manifest", "registry_chain", "checkpoint", "production_chain
 """Checks without which the later ones mean nothing."""
 
 
+UNREADABLE = (*BODY_FAULTS, AssertionError, LookupError)
+"""What content that somebody made up may raise where no check expects it: a failed check."""
+
+
 def _check(opened: OpenedBundle, name: str, step: Step) -> bool:
     """Run one check and enter its outcome; whether it passed."""
     checks = opened.verdict.checks
     try:
         actual = step(opened)
+    except NotCheckable as error:
+        checks.append(Check(name, NOT_CHECKABLE, CHECKS[name], str(error)))
+        return True
     except MeterprintError as error:
         file = getattr(error, "file", "") or ""
         expected = getattr(error, "expected", "") or CHECKS[name]
         checks.append(Check(name, FAIL, expected, str(error), file))
+        return False
+    except UNREADABLE as error:
+        seen = f"cannot be read: {type(error).__name__} {error}"[:200]
+        checks.append(Check(name, FAIL, CHECKS[name], seen))
         return False
     checks.append(Check(name, PASS, CHECKS[name], actual))
     return True

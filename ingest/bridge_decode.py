@@ -8,9 +8,10 @@ stand; its bytes are kept in the quarantine as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from json.scanner import make_scanner
+from typing import Any, NamedTuple, NoReturn, cast
 
 from footprint.plant import Instrument, PlantModel
 from ingest.bridge_mapping import (
@@ -77,10 +78,21 @@ _DECODER = json.JSONDecoder(
 )
 
 
+_SCAN: Callable[[str, int], tuple[Any, int]] = cast("Any", make_scanner)(_DECODER)
+"""The decoder without its care for white space around the value."""
+
+
 def read_json(payload: bytes) -> Any:
     """The document, its numbers as Numeral. Raises Refused."""
     try:
-        return _DECODER.decode(payload.decode())
+        text = payload.decode()
+        try:
+            document, end = _SCAN(text, 0)
+            if end == len(text):
+                return document
+        except StopIteration:
+            pass
+        return _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise Refused(MALFORMED, f"not UTF-8 at byte {error.start}") from error
     except (ValueError, RecursionError) as error:
@@ -127,10 +139,11 @@ class _Route:
 
     message: MappedMessage
     registers: tuple[_Register, ...]
+    longest: int
+    """Length of the longest interval of its amounts, ns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What a message says."""
 
     rows: Sequence[tuple[str, Row]]
@@ -171,7 +184,7 @@ class Decoder:
         if place.pointer is None:
             moment = now
         else:
-            moment = self._moment(message, document)
+            moment = _moment(route, document)
             if moment < now - place.behind:
                 raise Refused(TIME_BEHIND, f"{(now - moment) // 10**9} s behind")
             if moment > now + place.ahead:
@@ -292,23 +305,26 @@ class Decoder:
                     memory,
                 )
             )
-        return _Route(message, tuple(found))
+        longest = max(value.length for value in message.values)
+        return _Route(message, tuple(found), longest)
 
-    def _moment(self, message: MappedMessage, document: Any) -> int:
-        place = message.time
-        seen = at(document, place.pointer or ())
-        if not isinstance(seen, str):
-            raise Refused(NO_TIME, "nothing" if seen is _ABSENT else _word(seen)[:100])
-        try:
-            if place.format == ISO:
-                moment = iso_ns(seen, place.offset_s)
-            else:
-                moment = unix_ns(seen, TIME_FORMATS[place.format])
-        except ValueError as error:
-            raise Refused(NO_TIME, str(error)) from error
-        if not max(v.length for v in message.values) <= moment < 2**63:
-            raise Refused(NO_TIME, seen[:100])
-        return moment
+
+def _moment(route: _Route, document: Any) -> int:
+    """When a message was read, ns UTC. Raises Refused."""
+    place = route.message.time
+    seen = at(document, place.pointer or ())
+    if not isinstance(seen, str):
+        raise Refused(NO_TIME, "nothing" if seen is _ABSENT else _word(seen)[:100])
+    try:
+        if place.format == ISO:
+            moment = iso_ns(seen, place.offset_s)
+        else:
+            moment = unix_ns(seen, TIME_FORMATS[place.format])
+    except ValueError as error:
+        raise Refused(NO_TIME, str(error)) from error
+    if not route.longest <= moment < 2**63:
+        raise Refused(NO_TIME, seen[:100])
+    return moment
 
 
 def _matches(pattern: Sequence[str], levels: Sequence[str]) -> bool:

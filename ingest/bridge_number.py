@@ -21,6 +21,9 @@ _ISO = re.compile(
 )
 
 
+_POWERS: tuple[int, ...] = tuple(10**digits for digits in range(10))
+
+
 class NotExact(ValueError):
     """The number has digits beyond the resolution."""
 
@@ -94,6 +97,8 @@ def unix_ns(text: str, digits: int) -> int:
 
     Raises ValueError where it is no number of the time.
     """
+    if len(text) < 20 and text.isascii() and text.isdigit():
+        return int(text) * _POWERS[digits]
     if len(text) > LONGEST or NUMBER.fullmatch(text) is None or "e" in text or "E" in text:
         raise ValueError(f"no time: {text[:40]!r}")
     head, _, tail = text.partition(".")

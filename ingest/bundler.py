@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from footprint.bundle import (
     CHECKPOINT,
     MANIFEST,
     RESULT,
     STREAM_HEADS,
     BundleFiles,
+    Needs,
     body_file,
     entry_record,
     envelope_file,
@@ -16,22 +19,27 @@ from footprint.bundle import (
     table_file,
 )
 from footprint.engine import Engine
+from footprint.key_sheet import KEY_SHEET, key_rows, one_key_rule, sheet_json
+from footprint.knowledge import UNDERSTOOD
 from ingest.entry import Entry
-from ingest.facts import read_fact
 from ingest.journal import Journal
 from ingest.keyring import Keyring
 from mrv.errors import InputError
-from mrv.fact import REGISTRY, production_chain
+from mrv.fact import REGISTRY, FactHeader, parse_header, production_chain
 from mrv.strict_json import dumps
+from mrv.verification.audit import KEY_FACTS
 from mrv.verification.checkpoint import stream_list
 from mrv.verification.container import write
-from mrv.verification.note import sign
+from mrv.verification.note import sign, split
 
 
-def make_bundle(journal: Journal, keyring: Keyring, engine: Engine, batch: str) -> bytes:
+def make_bundle(
+    journal: Journal, keyring: Keyring, engine: Engine, batch: str, *, open_pool: bool = False
+) -> bytes:
     """The bundle of a batch, deterministic for one state of the journal.
 
-    Raises InputError where there is no such batch.
+    Events of other batches that share its pools stay closed behind a key sheet, unless
+    `open_pool`. Raises InputError where there is no such batch.
     """
     needs = needs_of(engine, batch)
     if needs is None:
@@ -40,17 +48,9 @@ def make_bundle(journal: Journal, keyring: Keyring, engine: Engine, batch: str) 
     bundle.files[CHECKPOINT] = journal.checkpoint()
     bundle.files[STREAM_HEADS] = stream_list(journal.stream_heads())
     size, tree = journal.size, journal.tree()
-    disclosed = set(needs.batches)
-    for chain in (REGISTRY, *(production_chain(line) for line in needs.lines)):
-        entries = journal.facts_of(chain)
-        if not entries:
-            continue
-        bundle.files[header_file(chain)] = b"".join(
-            dumps(entry.note.decode()) + b"\n" for entry in entries
-        )
-        for seq, entry in enumerate(entries):
-            if chain == REGISTRY or _subject(entry) in disclosed:
-                _add_body(bundle, chain, seq, entry)
+    _add_registry(bundle, journal.facts_of(REGISTRY))
+    chains = {line: journal.facts_of(production_chain(line)) for line in needs.lines}
+    _add_production(bundle, engine, needs, chains, open_pool=open_pool)
     for link in needs.links:
         place = (link.agent, link.stream, link.epoch)
         index = journal.index_at(place, link.seq, link.identity)
@@ -76,8 +76,60 @@ def make_bundle(journal: Journal, keyring: Keyring, engine: Engine, batch: str) 
     return write(bundle.files)
 
 
-def _subject(entry: Entry) -> str:
-    return read_fact(entry.note, entry.body, entry.body_salt, entry.index).subject
+def _header(entry: Entry) -> FactHeader:
+    return parse_header(split(entry.note)[0])
+
+
+def _add_headers(bundle: BundleFiles, chain: str, entries: Sequence[Entry]) -> None:
+    if entries:
+        bundle.files[header_file(chain)] = b"".join(
+            dumps(entry.note.decode()) + b"\n" for entry in entries
+        )
+
+
+def _add_registry(bundle: BundleFiles, entries: Sequence[Entry]) -> None:
+    """All headers; bodies of what a figure may rest on."""
+    _add_headers(bundle, REGISTRY, entries)
+    for seq, entry in enumerate(entries):
+        if _header(entry).type in (*UNDERSTOOD, *KEY_FACTS):
+            _add_body(bundle, REGISTRY, seq, entry)
+
+
+def _add_production(
+    bundle: BundleFiles,
+    engine: Engine,
+    needs: Needs,
+    chains: Mapping[str, Sequence[Entry]],
+    *,
+    open_pool: bool,
+) -> None:
+    """All headers of the lines; bodies of the batch itself, and a key sheet for the others."""
+    own = needs.result.batch
+    wanted = set(needs.batches)
+    others = [
+        batch
+        for line in needs.lines
+        for name, batch in engine.timeline(line).batches.items()
+        if name in wanted and name != own.id
+    ]
+    closed = [] if open_pool else others
+    if not one_key_rule(engine, others, needs.start, needs.end):
+        closed = []
+    headers = {line: [_header(entry) for entry in entries] for line, entries in chains.items()}
+    ids = {b.id: headers[b.line][b.facts[0]].subject_id for b in (own, *others)}
+    shown = {ids[b.id] for b in (own, *others) if b not in closed}
+    for line, entries in chains.items():
+        chain = production_chain(line)
+        _add_headers(bundle, chain, entries)
+        for seq, entry in enumerate(entries):
+            if headers[line][seq].subject_id in shown:
+                _add_body(bundle, chain, seq, entry)
+    if closed:
+        bodies = {
+            b.id: (ids[b.id], headers[b.line][b.facts[-1]].body_id if b.end is not None else None)
+            for b in closed
+        }
+        bundle.add_json(KEY_SHEET, sheet_json(key_rows(engine, own, closed, bodies)))
 
 
 def _add_body(bundle: BundleFiles, chain: str, seq: int, entry: Entry) -> None:

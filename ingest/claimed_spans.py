@@ -15,26 +15,30 @@ MOST = 4
 class ClaimedSpans:
     """Claimed stretches of one channel, sorted, without overlap."""
 
-    __slots__ = ("_spans",)
+    __slots__ = ("_narrowest", "_spans")
 
     def __init__(self, until: int | None = None) -> None:
         self._spans: list[tuple[int, int]] = [] if until is None else [(0, until)]
+        self._narrowest = -1
+        """Narrowest gap between the stretches where there are as many as may be, else -1."""
 
     def claim(self, low: int, high: int) -> bool:
         """Claim [low, high]; True where nothing of it was claimed before."""
         spans = self._spans
-        if not spans or low > spans[-1][1]:
-            spans.append((low, high))
-            free = True
-        else:
-            touched = [span for span in spans if span[0] <= high and low <= span[1]]
-            free = not touched
-            low = min([low, *(span[0] for span in touched)])
-            high = max([high, *(span[1] for span in touched)])
-            kept = [span for span in spans if span not in touched]
-            spans[:] = sorted([*kept, (low, high)])
+        if spans and 0 < low - spans[-1][1] <= self._narrowest:
+            spans[-1] = (spans[-1][0], high)
+            return True
+        touched = [span for span in spans if span[0] <= high and low <= span[1]]
+        free = not touched
+        low = min([low, *(span[0] for span in touched)])
+        high = max([high, *(span[1] for span in touched)])
+        spans[:] = sorted([*(span for span in spans if span not in touched), (low, high)])
         if len(spans) > MOST:
-            gaps = [after[0] - before[1] for before, after in pairwise(spans)]
+            gaps = self._gaps()
             place = gaps.index(min(gaps))
             spans[place : place + 2] = [(spans[place][0], spans[place + 1][1])]
+        self._narrowest = min(self._gaps()) if len(spans) == MOST else -1
         return free
+
+    def _gaps(self) -> list[int]:
+        return [after[0] - before[1] for before, after in pairwise(self._spans)]

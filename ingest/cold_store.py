@@ -65,7 +65,14 @@ class ColdStore:
             "SELECT first, stop, file, size, sha256 FROM part WHERE first>? ORDER BY first",
             (last,),
         )
-        self._parts += [Part(*row) for row in rows]
+        for row in rows:
+            kinds = (int, int, str, int, bytes)
+            if not all(isinstance(v, k) for v, k in zip(row, kinds, strict=True)):
+                raise JournalError(
+                    f"what is noted of the cold file from entry {row[0]} on is damaged",
+                    hint="restore a backup",
+                )
+            self._parts.append(Part(*row))
 
     @property
     def stop(self) -> int:

@@ -36,6 +36,7 @@ from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
 from mrv.measurement.activity import PYTHON, Kernels
+from mrv.reporting.mending import clock_findings
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
@@ -320,9 +321,8 @@ class EngineShell:
             return False
         known = self.results.digest(name)
         digest = result.digest()
-        if known == digest and self.results[name] == result:
+        if not self.results.put(name, result, digest):
             return False
-        self.results.put(name, result, digest)
         if known != digest and result.state is not BatchState.PROVISIONAL:
             per_unit = result.per_unit or result.to_json()["footprint"]
             self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
@@ -464,8 +464,14 @@ def _odd_chains(readings: EnvelopeIndex) -> Iterator[Finding]:
         if chain.late:
             count = (("envelopes", str(chain.late)),)
             yield Finding("late", f"{agent}/{stream}", chain.late_since, Severity.INFO, count)
-        for link, step in chain.clock_steps():
+        steps = chain.clock_steps()
+        for link, step in steps:
             numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
             yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
+        if steps:
+            yield from clock_findings(f"{agent}/{stream}", chain.links())
+        for link in chain.new_starts():
+            epoch = (("epoch", link.epoch),)
+            yield Finding("new_chain", f"{agent}/{stream}", link.t, Severity.WARNING, epoch)
         for identity in chain.forks():
             yield Finding("fork", f"{agent}/{stream}", 0, Severity.ERROR, (("after", identity),))

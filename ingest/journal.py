@@ -284,11 +284,12 @@ class Journal:
     def stream_heads(self) -> list[StreamHead]:
         """Last envelope of each epoch of each stream."""
         with self._lock:
+            # CROSS JOIN keeps the order: epochs first, then one look-up each.
             rows = self._db.execute(
                 "SELECT o.agent, o.stream, o.epoch, v.seq, v.idx, r.identity FROM origin o "
-                "JOIN run r ON r.origin=o.id "
+                "CROSS JOIN run r ON r.origin=o.id "
                 "AND r.first=(SELECT max(first) FROM run WHERE origin=o.id) "
-                "JOIN envelope v ON v.origin=o.id AND v.seq=r.last"
+                "CROSS JOIN envelope v ON v.origin=o.id AND v.seq=r.last"
             ).fetchall()
             twins = Counter((agent, stream, epoch) for agent, stream, epoch, *_ in rows)
             heads = []

@@ -7,7 +7,9 @@ Nothing here trusts a table to say what another one holds.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,13 +18,14 @@ import apsw
 from ingest.cold_store import ColdStore
 from ingest.entry import EntryKind
 from ingest.journal_check_tables import TableCheck
+from ingest.journal_check_tree import Seen, TreeCheck
+from ingest.journal_tables import make_tables
 from mrv.errors import MeterprintError
 from mrv.fact import parse_header, salted_id
 from mrv.verification.checkpoint import parse_checkpoint
 from mrv.verification.merkle import (
     BLOCK,
     HASH_BYTES,
-    Frontier,
     entry_leaf_data,
     leaf_hash,
 )
@@ -31,7 +34,7 @@ from mrv.verification.note import PublicKey, identity, open_note, split
 READING = (apsw.Error, UnicodeDecodeError, ValueError, TypeError)
 """What a damaged database raises when it is read."""
 ROW = "SELECT idx, kind, leaf, identity, salt, body_salt, note, body FROM entry "
-ALTERED = "is not what was entered"
+TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 NAMES = frozenset({"site", "schema", "frontier", "checkpoint"})
 """What `meta` may hold."""
 
@@ -74,20 +77,6 @@ class Stand(NamedTuple):
     """Key of its checkpoints."""
 
 
-class _Seen(NamedTuple):
-    """An entry as it was found."""
-
-    kind: int
-    salt: bytes
-    note: bytes
-    leaf: bytes
-    """Recomputed."""
-    kept: bytes
-    """Leaf hash that stands beside it, or the first bytes of it."""
-    file: str = ""
-    """Cold file it stands in."""
-
-
 def check(
     db: Any,
     lock: threading.RLock,
@@ -108,13 +97,13 @@ class _Check:
         self._cold = cold
         self._stand = stand
         self._faults: list[Fault] = []
-        self._upper = Frontier()
-        self._tail = Frontier()
+        self._sound = True
         self._tables = TableCheck(self._rows, stand.size, self._say)
-        self._checkpoint: tuple[int, bytes] | None = None
 
-    def _say(self, what: str, first: int | None = None, last: int | None = None) -> None:
-        self._faults.append(Fault(what, first, first if last is None else last))
+    def _say(
+        self, what: str, first: int | None = None, last: int | None = None, file: str = ""
+    ) -> None:
+        self._faults.append(Fault(what, first, first if last is None else last, file))
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._lock:
@@ -124,14 +113,14 @@ class _Check:
     def run(self, progress: Callable[[int, int], None]) -> list[Fault]:
         """Look at everything."""
         self._structure()
-        self._meta()
+        self._tree = TreeCheck(self._stand.root, self._meta(), self._say)
         self._files()
         self._tables.load()
         blocks = -(-self._stand.size // BLOCK)
         for number in range(blocks):
             self._block(number)
             progress(number + 1, blocks)
-        if self._with_tail(self._tail) != self._stand.root:
+        if not self._tree.holds:
             self._say(f"the root of {self._stand.size} entries is not the kept one")
         extra = self._guarded("SELECT count(*) FROM entry WHERE idx>=?", (self._stand.size,))
         if extra and extra[0][0]:
@@ -148,28 +137,38 @@ class _Check:
 
     def _structure(self) -> None:
         """The database's own examination of its pages and indices."""
-        for (line,) in self._guarded("PRAGMA integrity_check(20)"):
+        lines = self._guarded("PRAGMA integrity_check(20)")
+        self._sound = bool(lines)
+        for (line,) in lines:
             if line != "ok":
+                self._sound = False
                 self._say(" ".join(str(line).split()))
+        fresh: Any = apsw.Connection(":memory:")
+        make_tables(fresh)
+        wanted = set(fresh.execute(TABLES).fetchall())
+        fresh.close()
+        for row in sorted(wanted ^ set(self._guarded(TABLES)), key=str):
+            self._say(f"the definition of {row[1]} is not the one that was made")
 
-    def _meta(self) -> None:
+    def _meta(self) -> tuple[int, bytes] | None:
+        """Size and root of the signed checkpoint, None where there is none that holds."""
         rows = self._guarded("SELECT name, value FROM meta")
         for name in sorted({str(name) for name, _ in rows} - NAMES):
             self._say(f"meta holds {name!r}, which no program has written")
         note = dict(rows).get("checkpoint")
         if note is None:
-            return
+            return None
         try:
             opened = open_note(note, (self._stand.key,))
             checkpoint = parse_checkpoint(opened.text)
         except (MeterprintError, *READING, AttributeError) as error:
             self._say(f"the kept checkpoint is altered: {error}")
-            return
-        self._checkpoint = (checkpoint.size, checkpoint.root)
+            return None
         if checkpoint.size > self._stand.size:
             self._say(
                 f"the kept checkpoint has {checkpoint.size} entries, the tree {self._stand.size}"
             )
+        return checkpoint.size, checkpoint.root
 
     def _files(self) -> None:
         """Every cold file, against the hash that was noted when it was sealed."""
@@ -186,7 +185,7 @@ class _Check:
                 what = "the file is not the one that was sealed"
             except ColdFileError as error:
                 what = str(error)
-            self._faults.append(Fault(what, part.first, part.stop - 1, part.file))
+            self._say(what, part.first, part.stop - 1, part.file)
 
     def _block(self, number: int) -> None:
         first = number * BLOCK
@@ -199,27 +198,39 @@ class _Check:
             for index in range(first, last + 1):
                 if index not in hot:
                     self._say("is missing or cannot be read", index)
-        self._judge(first, last, seen)
+        full = last - first + 1 == BLOCK
+        self._tree.take(first, last, seen, self._block_root(number) if full else None)
         for index in range(first, last + 1):
             found = seen.get(index)
             self._tables.take(index, None if found is None else (found.kind, found.note))
 
     def _hot(self, first: int, last: int) -> dict[int, tuple[Any, ...]]:
-        """Rows of entries [first, last] that can be read."""
-        try:
-            rows = self._rows(f"{ROW} WHERE idx>=? AND idx<=?", (first, last))
-            return {row[0]: row[1:] for row in rows}
-        except READING:
-            found = {}
-            for index in range(first, last + 1):
-                try:
-                    for row in self._rows(f"{ROW} WHERE idx=?", (index,)):
-                        found[row[0]] = row[1:]
-                except READING as error:
-                    self._say(f"cannot be read: {error}", index)
-            return found
+        """Rows of entries [first, last] that can be read; one by one where pages are damaged."""
+        if self._sound:
+            with suppress(*READING):  # then each row says so for itself
+                rows = self._rows(f"{ROW} WHERE idx>=? AND idx<=?", (first, last))
+                return {row[0]: row[1:] for row in rows}
+        found = {}
+        for index in range(first, last + 1):
+            try:
+                for row in self._rows(f"{ROW} WHERE idx=?", (index,)):
+                    found[row[0]] = row[1:]
+            except READING as error:
+                self._say(f"cannot be read: {error}", index)
+        for index, times in Counter(self._listed(first, last)).items():
+            if times > 1 or index not in found:
+                self._say(f"is listed {times} times, where it is not found by its number", index)
+        return found
 
-    def _look(self, index: int, row: tuple[Any, ...]) -> _Seen | None:
+    def _listed(self, first: int, last: int) -> list[int]:
+        """Numbers of entries [first, last] as a database that is damaged lists them."""
+        try:
+            sql = "SELECT idx FROM entry WHERE idx>=? AND idx<=?"
+            return [row[0] for row in self._rows(sql, (first, last))]
+        except READING:
+            return []
+
+    def _look(self, index: int, row: tuple[Any, ...]) -> Seen | None:
         """A row of the database, recomputed."""
         kind, leaf, name, salt, body_salt, note, body = row
         for value, length in ((leaf, HASH_BYTES), (name, HASH_BYTES), (salt, HASH_BYTES)):
@@ -235,7 +246,7 @@ class _Check:
             self._body(index, note, body, body_salt)
         elif body is not None or body_salt is not None:
             self._say("has a body that no envelope has", index)
-        return _Seen(kind, salt, note, leaf_hash(entry_leaf_data(kind, salt, note)), leaf)
+        return Seen(kind, salt, note, leaf_hash(entry_leaf_data(kind, salt, note)), leaf)
 
     def _body(self, index: int, note: bytes, body: object, salt: object) -> None:
         try:
@@ -248,7 +259,7 @@ class _Check:
         elif salted_id(salt, body) != header.body_id:
             self._say("its body is not the one its header names", index)
 
-    def _cold_block(self, number: int, hot: dict[int, tuple[Any, ...]]) -> dict[int, _Seen | None]:
+    def _cold_block(self, number: int, hot: dict[int, tuple[Any, ...]]) -> dict[int, Seen | None]:
         """A block of a cold file; copies of its facts in the database have to be the same."""
         from ingest.cold_file import ColdFile, ColdFileError, leaf_of  # noqa: PLC0415 (numpy)
 
@@ -259,11 +270,11 @@ class _Check:
         try:
             entries, checks = ColdFile(self._cold.folder / part.file).block(number)
         except ColdFileError as error:
-            self._faults.append(Fault(str(error), first, first + BLOCK - 1, part.file))
+            self._say(str(error), first, first + BLOCK - 1, part.file)
             return {index: self._look(index, row) for index, row in hot.items()}
-        seen: dict[int, _Seen | None] = {}
+        seen: dict[int, Seen | None] = {}
         for index, (entry, mark) in enumerate(zip(entries, checks, strict=True), first):
-            found = _Seen(entry.kind, entry.salt, entry.note, leaf_of(entry), mark, part.file)
+            found = Seen(entry.kind, entry.salt, entry.note, leaf_of(entry), mark, part.file)
             seen[index] = found
             row = hot.get(index)
             copy = None if row is None else self._look(index, row)
@@ -273,45 +284,6 @@ class _Check:
                 self._say("a fact or table is missing in the database", index)
         return seen
 
-    def _judge(self, first: int, last: int, seen: dict[int, _Seen | None]) -> None:
-        """Compare the leaves with the tree; name the entries that are not what they were."""
-        found = [seen.get(index) for index in range(first, last + 1)]
-        full = last - first + 1 == BLOCK
-        root = self._block_root(first // BLOCK) if full else self._stand.root
-        differing = [
-            (first + place, item)
-            for place, item in enumerate(found)
-            if item is not None and not item.leaf.startswith(item.kept)
-        ]
-        whole = [item for item in found if item is not None]
-        mine = _frontier([item.leaf for item in whole])
-        right = (
-            len(whole) == len(found) and (mine.root() if full else self._with_tail(mine)) == root
-        )
-        for index, item in differing:
-            file = item.file
-            what = "is what was entered, the hash beside it is not" if right else ALTERED
-            self._faults.append(Fault(what, index, index, file))
-        if full and not right and root is not None and not differing and len(whole) == len(found):
-            self._say("the leaves do not lead to the root of their block", first, last)
-            root = None
-        if right or not (differing or len(whole) < len(found)):
-            self._mark(first, [item.leaf for item in whole])
-        elif full and root is not None and self._checkpoint and self._checkpoint[0] == last + 1:
-            self._mark(first, [], root)
-        if not full:
-            kept = [item.kept if len(item.kept) == HASH_BYTES else item.leaf for item in whole]
-            self._tail = mine if right or not differing else _frontier(kept)
-        elif right or root is None:
-            self._upper.append(mine.root() if len(whole) == len(found) else bytes(HASH_BYTES))
-        else:
-            self._upper.append(root)
-
-    def _with_tail(self, tail: Frontier) -> bytes:
-        """Root with the leaves after the last whole block."""
-        size = self._upper.size * BLOCK + tail.size
-        return Frontier(size, (*self._upper.nodes, *tail.nodes)).root()
-
     def _block_root(self, number: int) -> bytes | None:
         rows = self._guarded("SELECT root FROM block WHERE n=?", (number,))
         root = rows[0][0] if rows else None
@@ -320,32 +292,6 @@ class _Check:
         self._say("the root of the block is missing", number * BLOCK, (number + 1) * BLOCK - 1)
         return None
 
-    def _mark(self, first: int, leaves: list[bytes], root: bytes | None = None) -> None:
-        """Compare with the signed checkpoint where it ends among these leaves, or with their root.
-
-        A block that is altered counts as the tree has it: its entries are named already.
-        """
-        stop = first + (BLOCK if root is not None else len(leaves))
-        if self._checkpoint is None or not first < self._checkpoint[0] <= stop:
-            return
-        size, signed = self._checkpoint
-        part = _frontier(leaves[: size - first])
-        if size - first == BLOCK:
-            upper = Frontier(self._upper.size, self._upper.nodes)
-            upper.append(part.root() if root is None else root)
-            reached = upper.root()
-        else:
-            reached = Frontier(size, (*self._upper.nodes, *part.nodes)).root()
-        if reached != signed:
-            self._say(f"the first {size} entries do not lead to the signed checkpoint's root")
-
 
 def _text(note: bytes) -> bytes:
     return note[: note.rfind(b"\n\n") + 1]
-
-
-def _frontier(leaves: Sequence[bytes]) -> Frontier:
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier

@@ -14,6 +14,8 @@ READ = 1000
 """Entries read at a time."""
 ENTRY = "SELECT idx, kind, salt, note, identity, body, body_salt FROM entry"
 """What an `Entry` is made of."""
+FACT = ENTRY.replace("FROM entry", "FROM fact CROSS JOIN entry USING(idx)")
+"""The same of facts; CROSS JOIN keeps the order: the facts first, then one look-up each."""
 CHECK = "run `meterprint journal check`; restore a backup if it fails"
 """What to do about tables that contradict each other."""
 
@@ -105,7 +107,7 @@ class EntryReader:
         while start < end:
             with self._lock:
                 rows = self._db.execute(
-                    f"{ENTRY} JOIN fact USING(idx) WHERE idx>=? AND idx<? ORDER BY idx LIMIT ?",
+                    f"{FACT} WHERE fact.idx>=? AND fact.idx<? ORDER BY fact.idx LIMIT ?",
                     (start, end, READ),
                 ).fetchall()
             yield from (_entry(*row) for row in rows)
@@ -114,9 +116,7 @@ class EntryReader:
     def facts_of(self, chain: str) -> list[Entry]:
         """Entries of a fact chain in the order of seq."""
         with self._lock:
-            rows = self._db.execute(
-                f"{ENTRY} JOIN fact USING(idx) WHERE chain=? ORDER BY seq", (chain,)
-            ).fetchall()
+            rows = self._db.execute(f"{FACT} WHERE chain=? ORDER BY seq", (chain,)).fetchall()
         return [_entry(*row) for row in rows]
 
     def leaves(self, number: int) -> list[bytes]:

@@ -50,7 +50,7 @@ def compiled() -> Kernels:
     module = _private_copy()
     for name in FUNCTIONS:
         function = getattr(module, name)
-        setattr(module, name, numba.njit(cache=True, nogil=True)(function))
+        setattr(module, name, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
     def wrap(values: Sequence[int]) -> Any:
         return np.asarray(values, dtype=np.int64)

@@ -40,8 +40,8 @@ MAX_OFFERED = 2000
 """Parsed envelopes kept for a projector that lags; beyond that it parses them itself."""
 GATHER_S = 0.05
 """How long entries gather before a few are written: one request for them all."""
-STOP_S = 3.0
-"""How long to wait for a store that hangs when the process ends."""
+STOP_S = 30.0
+"""How long the end of the process waits for a store that is at work."""
 REBUILD_TRIES = 8
 """Refusals in a row after which a rebuild gives up."""
 
@@ -80,6 +80,7 @@ class Projector:
         *,
         lanes: bool = False,
         gather_s: float = 0.0,
+        stop_s: float = STOP_S,
     ) -> None:
         self._journal = journal
         self._store = store
@@ -87,6 +88,7 @@ class Projector:
         self._segment = segment
         self._lanes = lanes
         self._gather_s = gather_s
+        self._stop_s = stop_s
         self.cursor = int(json.loads(cursor.read_text())) if cursor.exists() else 0
         self._taken = self.cursor
         self._ahead: list[tuple[int, int]] = []
@@ -200,7 +202,7 @@ class Projector:
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(timeout=STOP_S)
+            self._thread.join(timeout=self._stop_s)
             if self._thread.is_alive():
                 log.warning("store_hangs", lag=self.lag)
                 return

@@ -156,30 +156,35 @@ class Receiver:
             log.warning("quarantine_refused", error=str(error), hint=error.hint)
 
     def receipts(self, committed: Sequence[Committed]) -> list[tuple[str, str, bytes]]:
-        """(agent, stream, signed receipt) for what was committed; stream "" for `also` alone."""
-        places: dict[tuple[str, str, str], int] = {}
+        """(agent, stream, signed receipt) for what was committed; stream "" for `also` alone.
+
+        Ranges are the runs around what was committed just now, so that a receipt stays short
+        however many holes a chain has. What came again is named by its identity as well: an
+        outbox restored from a backup does not know the envelope its run ends with.
+        """
+        places: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
         also: dict[str, list[tuple[str, int]]] = {}
         for item in committed:
             envelope = item.accepted.draft.envelope
-            if envelope is None:
-                also.setdefault(item.message.agent, []).append(
-                    (item.accepted.draft.identity, item.index)
-                )
-            else:
+            if envelope is None or not item.new:
+                named = also.setdefault(item.message.agent, [])
+                named.append((item.accepted.draft.identity, item.index))
+            if envelope is not None:
                 place = (envelope.agent, envelope.stream, envelope.epoch)
-                places[place] = max(places.get(place, 0), item.index)
+                places.setdefault(place, []).append((envelope.seq, item.index))
         size = self._journal.size
         notes = []
-        for (agent, stream, epoch), index in places.items():
-            extra = tuple(identity for identity, _ in also.pop(agent, ()))
+        for (agent, stream, epoch), taken in places.items():
+            first, last = min(taken)[0], max(taken)[0]
+            runs = self.runs(agent, stream, epoch)
             receipt = Receipt(
                 self._journal.origin,
                 agent,
                 stream,
                 epoch,
-                self.runs(agent, stream, epoch),
-                extra,
-                index,
+                tuple(run for run in runs if run[1] >= first and run[0] <= last),
+                tuple(identity for identity, _ in also.pop(agent, ())),
+                max(index for _, index in taken),
                 size,
             )
             notes.append((agent, stream, sign(render_receipt(receipt), self._key)))

@@ -6,6 +6,7 @@ the results and the number of journal entries they rest on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ import msgspec
 from footprint.batch import METHOD, BatchResult, BatchState
 from mrv.measurement.uncertainty import Components
 
-LAYOUT = f"1/{METHOD}"
+LAYOUT = f"2/{METHOD}"
 """Layout of the tables and version of the method; another one is thrown away."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS result(
-  name TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL)
+  name TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, mark TEXT NOT NULL,
+  body BLOB NOT NULL)
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS revision(
   name TEXT NOT NULL, number INTEGER NOT NULL, idx INTEGER NOT NULL, digest TEXT NOT NULL,
@@ -85,6 +87,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._digests: dict[str, str] = {}
         self.provisional: set[str] = set()
         """Batches whose figure still waits for something."""
+        self._marks: dict[str, str] = {}
         self._changed: set[str] = set()
         self._revisions: dict[str, list[Revision]] = {}
         self._fresh: list[tuple[str, int]] = []
@@ -109,12 +112,15 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self._db.execute(statement)
         known = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if known.get("layout") != LAYOUT:
-            self.clear()
+            self._db.execute("DROP TABLE result; DROP TABLE revision; DELETE FROM meta")
+            for statement in SCHEMA.split(";\n"):
+                self._db.execute(statement)
             return
         self.basis = Basis(int(known["entries"]), str(known["anchor"]))
-        for name, state, digest in self._db.execute("SELECT name, state, digest FROM result"):
+        listed = self._db.execute("SELECT name, state, digest, mark FROM result")
+        for name, state, digest, mark in listed:
             self._states[name] = BatchState(state)
-            self._digests[name] = digest
+            self._digests[name], self._marks[name] = digest, mark
             if self._states[name] is BatchState.PROVISIONAL:
                 self.provisional.add(name)
 
@@ -130,8 +136,12 @@ class ResultStore(MutableMapping[str, BatchResult]):
     def __setitem__(self, name: str, result: BatchResult) -> None:
         self.put(name, result, result.digest())
 
-    def put(self, name: str, result: BatchResult, digest: str) -> None:
-        """Enter a result whose digest is known."""
+    def put(self, name: str, result: BatchResult, digest: str) -> bool:
+        """Enter a result whose digest is known; whether it or its findings are other ones."""
+        mark = hashlib.sha256(repr((digest, result.batch, result.findings)).encode()).hexdigest()
+        if self._marks.get(name) == mark:
+            return False
+        self._marks[name] = mark
         self._held[name] = result
         self._states[name] = result.state
         if result.state is BatchState.PROVISIONAL:
@@ -140,9 +150,10 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self.provisional.discard(name)
         self._digests[name] = digest
         self._changed.add(name)
+        return True
 
     def __delitem__(self, name: str) -> None:
-        del self._states[name], self._digests[name]
+        del self._states[name], self._digests[name], self._marks[name]
         self._held.pop(name, None)
         self.provisional.discard(name)
         self._changed.add(name)
@@ -224,8 +235,14 @@ class ResultStore(MutableMapping[str, BatchResult]):
                 self._db.execute("DELETE FROM result WHERE name=?", (name,))
             else:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO result VALUES(?,?,?,?)",
-                    (name, result.state.value, self._digests[name], _ENCODER.encode(result)),
+                    "INSERT OR REPLACE INTO result VALUES(?,?,?,?,?)",
+                    (
+                        name,
+                        result.state.value,
+                        self._digests[name],
+                        self._marks[name],
+                        _ENCODER.encode(result),
+                    ),
                 )
         for name, number in self._fresh:
             r = self._revisions[name][number]
@@ -236,7 +253,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held, self._states, self._digests = {}, {}, {}
+        self._held, self._states, self._digests, self._marks = {}, {}, {}, {}
         self.provisional.clear()
         self._revisions, self._changed, self._fresh = {}, set(), []
         self.basis = Basis(0, "")

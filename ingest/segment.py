@@ -39,12 +39,14 @@ DIRECTORY = b"meterprint.directory"
 TIME_COLUMN = 3
 """Place of the times in SCHEMA."""
 ROW_GROUP = 65_536
-"""Rows of a row group: what is decoded at once."""
+"""Rows of a row group, about: what is decoded at once."""
 _OPTIONS: Mapping[str, Any] = {
-    "compression": "zstd",
+    "compression": {
+        name: "NONE" if name in ("t", "v") else "ZSTD"
+        for name in ("channel", "agent", "stream", "t", "v", "ok", "length", "tag")
+    },
     "use_dictionary": ["channel", "agent", "stream", "ok", "length", "tag"],
     "column_encoding": {"t": "DELTA_BINARY_PACKED", "v": "DELTA_BINARY_PACKED"},
-    "row_group_size": ROW_GROUP,
     "write_page_checksum": True,
 }
 
@@ -159,8 +161,29 @@ def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
     schema = SCHEMA.with_metadata({DIRECTORY: json.dumps(rows, separators=(",", ":")).encode()})
     table = pa.Table.from_arrays(columns, schema=schema)
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **_OPTIONS)
+    with pq.ParquetWriter(sink, schema, **_OPTIONS) as writer:
+        first = 0
+        for size in group_sizes(counts):
+            writer.write_table(table.slice(first, size), row_group_size=size)
+            first += size
     return bytes(sink.getvalue().to_pybytes())
+
+
+def group_sizes(counts: Sequence[int]) -> list[int]:
+    """Rows of each row group: a long channel has groups of its own, short ones share."""
+    sizes: list[int] = []
+    gathered = 0
+    for count in counts:
+        if count < ROW_GROUP // 2:
+            gathered += count
+        if gathered and (gathered >= ROW_GROUP or count >= ROW_GROUP // 2):
+            sizes.append(gathered)
+            gathered = 0
+        if count >= ROW_GROUP // 2:
+            parts = -(-count // (2 * ROW_GROUP))
+            each = -(-count // parts)
+            sizes += [min(each, count - i * each) for i in range(parts)]
+    return [*sizes, gathered] if gathered else sizes
 
 
 def footer_hash(path: Path) -> str:

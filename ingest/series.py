@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from mrv.envelope import Envelope, column_times
+from mrv.envelope import Column, Envelope, column_times
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
@@ -58,15 +58,19 @@ def chunks_of(envelope: Envelope) -> list[SeriesChunk]:
     """The readings of an envelope, a chunk a channel."""
     return [
         SeriesChunk(
-            SeriesKey(envelope.agent, envelope.stream, column.ch),
-            Series(
-                column_times(column),
-                [0 if v is None else v for v in column.v],
-                [0 if v is None else 1 for v in column.v],
-                column.length,
-                [tag or "" for tag in column.tag],
-            ),
-            column.q,
+            SeriesKey(envelope.agent, envelope.stream, column.ch), _series(column), column.q
         )
         for column in envelope.cols
     ]
+
+
+def _series(column: Column) -> Series:
+    good = [v for v in column.v if v is not None]
+    whole = len(good) == len(column.v)
+    return Series(
+        column_times(column),
+        good if whole else [0 if v is None else v for v in column.v],
+        [1] * len(good) if whole else [0 if v is None else 1 for v in column.v],
+        column.length,
+        [tag or "" for tag in column.tag] if column.tag else (),
+    )

@@ -62,8 +62,12 @@ class Halving:
 
     def send(self, batch: Sequence[str]) -> None:
         """Write lines. Raises InfluxError where not the lines are at fault."""
+        body = "\n".join(batch).encode()
+        if len(body) > BATCH_BYTES and len(batch) > 1:
+            self._halves(batch)
+            return
         try:
-            self._server.write("\n".join(batch).encode())
+            self._server.write(body)
         except RefusedLines as error:
             grade = Grade.of(error.reason)
             if grade is Grade.RETENTION and error.dropped:
@@ -73,11 +77,14 @@ class Halving:
                 if grade is Grade.OTHER and not self._taken and len(self.refused) >= DOUBTFUL:
                     raise
             else:
-                middle = len(batch) // 2
-                self.send(batch[:middle])
-                self.send(batch[middle:])
+                self._halves(batch)
         else:
             self._taken = True
+
+    def _halves(self, batch: Sequence[str]) -> None:
+        middle = len(batch) // 2
+        self.send(batch[:middle])
+        self.send(batch[middle:])
 
 
 class InfluxStore:
@@ -235,14 +242,8 @@ class InfluxStore:
         )
 
     def _send_all(self, made: Sequence[str]) -> None:
-        start = 0
-        while start < len(made):
-            stop, size = start, 0
-            while stop < len(made) and stop - start < BATCH and size < BATCH_BYTES:
-                size += len(made[stop])
-                stop += 1
-            self._send(made[start:stop])
-            start = stop
+        for start in range(0, len(made), BATCH):
+            self._send(made[start : start + BATCH])
 
     def _send(self, batch: Sequence[str]) -> None:
         """Write a batch, and park the lines that are at fault."""

@@ -75,6 +75,8 @@ class Tail:
         self.channels: dict[SeriesKey, HeldSeries] = {}
         self.amounts: set[SeriesKey] = set()
         self.count = 0
+        self.added: dict[SeriesKey, int] = {}
+        """Columns taken in, by channel."""
 
     def add(self, key: SeriesKey, column: Column) -> None:
         """Take in a column."""
@@ -83,6 +85,7 @@ class Tail:
             held = self.channels[key] = HeldSeries()
         held.add(column)
         self.count += len(column.v)
+        self.added[key] = self.added.get(key, 0) + 1
         if column.length or column.tag:
             self.amounts.add(key)
 
@@ -124,16 +127,18 @@ def synced(path: Path, data: bytes) -> None:
 class ParquetStore:
     """Segments in a directory. One process writes; others see what the manifest says.
 
+    Without `write` it does not even try to be the one that writes.
+
     `taken` is the number of journal entries whose readings are in segments. All methods may be
     called from any thread.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, write: bool = True) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._merging = threading.Lock()
-        self._writer = _claim(directory / LOCK)
+        self._writer = _claim(directory / LOCK) if write else None
         self._tail = Tail()
         self._frozen: list[Tail] = []
         self._entries: list[SegmentEntry] = []
@@ -141,7 +146,7 @@ class ParquetStore:
         self._segments: dict[str, Segment] = {}
         self._groups: OrderedDict[tuple[str, int, bool], Rows] = OrderedDict()
         self._group_bytes = 0
-        self._number = 0
+        self._number = self._moves = 0
         self.taken = 0
         self.anchor = ""
         self._load()
@@ -233,6 +238,10 @@ class ParquetStore:
             if rows is not None:
                 found.append((segment, rows))
         return sorted(found, key=lambda pair: pair[1].t_min)
+
+    def mark(self, key: SeriesKey) -> tuple[int, int]:
+        """Changes whenever readings of a channel come or move: what was read before may be old."""
+        return self._moves, self._tail.added.get(key, 0)
 
     def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
         """Readings of a channel with start ≤ t < end, as arrays."""
@@ -334,6 +343,7 @@ class ParquetStore:
         with self._lock:
             frozen, self._tail = self._tail, Tail()
             self._frozen.append(frozen)
+            self._moves += 1
         try:
             path = self._flush(frozen, taken, anchor, index)
         except OSError as error:
@@ -366,6 +376,7 @@ class ParquetStore:
         """The tail as it was before a flush that failed, with what came since."""
         with self._lock:
             since, self._tail = self._tail, frozen
+            self._moves += 1
             self._frozen.remove(frozen)
             for key, rows in since.everything().items():
                 self._tail.add(key, _column(SeriesChunk(key, _listed(rows))))
@@ -467,6 +478,7 @@ class ParquetStore:
             self._entries, self._index, self._frozen, self._tail = [], [], [], Tail()
             self._groups.clear()
             self._group_bytes = self.taken = 0
+            self._moves += 1
             self.anchor = ""
 
     def close(self) -> None:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ingest.link_block import Extent, LinkBlock
-from mrv.reporting.completeness import ChainLink, Closure, StreamChain, clock_steps
+from mrv.reporting.completeness import (
+    ChainLink,
+    Closure,
+    StreamChain,
+    clock_steps,
+    new_starts,
+)
 
 
 @dataclass(slots=True)
@@ -218,3 +224,8 @@ class StoredChain(StreamChain):
                 forked.add(link.prev)
             seen.add(link.prev)
         return sorted(forked)
+
+    def new_starts(self) -> list[ChainLink]:
+        """Envelopes that know of none before them, but for the first."""
+        loose = [x for part in self.sealed for x in part.block.loose()]
+        return new_starts([*self._links.values(), *loose])

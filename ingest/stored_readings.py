@@ -15,6 +15,7 @@ from typing import Any
 from footprint.held_series import rows
 from footprint.intake import EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
+from ingest.channel_page import Page
 from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
 from ingest.segment import Rows
 from ingest.series_parquet import ParquetStore
@@ -40,6 +41,7 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_lengths: dict[SeriesKey, int] = {}
         self._fresh_tags: set[tuple[SeriesKey, str]] = set()
         self.sealed_readings = 0
+        self._pages: dict[SeriesKey, Page] = {}
         self.tables: list[int] = []
         self.unreadable: list[tuple[int, str]] = []
         self._sealed_tables = self._sealed_unreadable = 0
@@ -194,7 +196,16 @@ class StoredReadings(EnvelopeIndex):
     def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         amounts = key in self._longest or key in self._spans
-        return _series(self.store.near(key, start, end, margin, amounts=amounts))
+        mark = self.store.mark(key)
+        page = self._pages.get(key)
+        found = page.read(mark, start, end, margin) if page is not None else None
+        if found is None:
+            page = Page.around(self.store, key, mark, start, end, amounts=amounts)
+            self._pages[key] = page
+            found = page.read(mark, start, end, margin)
+        if found is None:
+            found = self.store.near(key, start, end, margin, amounts=amounts)
+        return _series(found)
 
     def tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel weighed for `batch`, in time order."""

@@ -74,6 +74,7 @@ class Subscriber:
     `agents` names the enrolled agents; it is asked again from time to time, and a new one gets its
     session. Of others only birth, state and batch events are listened to. Without `agents` one
     session listens to everybody, and agents are served in turn only after they were read.
+    `refused` counts commits the disk did not take, `refusal` is what it says while it refuses.
 
     Raises MeterprintError where no broker answers, unless it is told to wait for one.
     """
@@ -105,6 +106,7 @@ class Subscriber:
         self._agents = agents
         self._lanes: Lanes[Delivered] = Lanes()
         self._stopping = threading.Event()
+        self.refused = 0
         self._by_agent: dict[str, Session] = {}
         self._own: list[Session] = []
         self._door = self._session("")
@@ -214,6 +216,7 @@ class Subscriber:
             try:
                 taken = take()
             except JournalError as error:
+                self.refused += 1
                 self.refusal = str(error)
                 log.exception("journal_refused", error=str(error), hint=error.hint)
                 if self._stopping.wait(RETRY_S):

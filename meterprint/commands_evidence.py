@@ -49,6 +49,12 @@ def show_keys(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> N
 def bundle(
     name: Annotated[str, typer.Argument(metavar="BATCH")],
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write / 输出文件")],
+    open_pool: Annotated[
+        bool,
+        typer.Option(
+            "--open-pool", help="show the events of batches that share its pools / 公开分摊批次"
+        ),
+    ] = False,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -59,7 +65,9 @@ def bundle(
     site = open_site(state)
     try:
         site.engine.settle()
-        data = make_bundle(site.journal, site.keyring, site.engine.engine, name)
+        data = make_bundle(
+            site.journal, site.keyring, site.engine.engine, name, open_pool=open_pool
+        )
     finally:
         site.close()
     try:

@@ -41,6 +41,9 @@ def replay(
     data: Annotated[Path | None, typer.Option(help="folder with the tables / 数据目录")] = None,
     state: StateOption = DEFAULT_STATE,
     port: Annotated[int, typer.Option(help="port of the broker, 0 = any free one")] = 0,
+    speed: Annotated[
+        float, typer.Option(help="seconds of the data a second, 0 = as fast as it goes", min=0)
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Drive tables through the whole path. / 用数据表驱动整条链路。"""
@@ -57,7 +60,7 @@ def replay(
     configure_logs(level="warning")
     loaded = load_example(folder, data)
     with Progress(TITLES).shown() as progress:
-        report = run(loaded, state, progress, port)
+        report = run(loaded, state, progress, port, speed)
     if json:
         emit(report)
         return

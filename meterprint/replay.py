@@ -5,6 +5,7 @@ Agent with signatures → outbox → broker → ingest → journal → receipts 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,23 +16,28 @@ from edge_agent.agent import Agent
 from edge_agent.mapping import Mapping, read_mapping
 from edge_agent.outbox import Outbox
 from edge_agent.publisher import Publisher
-from edge_agent.replay import Replay, channel_table, groups, read_replay
+from edge_agent.replay import Replay, channel_table, due, groups, read_replay
 from footprint.exact import decimal_text
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.keyring import load_or_make_key
 from ingest.receiver import Committed, Receiver
 from ingest.subscriber import Subscriber
+from meterprint.parquet_table import read_parquet
 from meterprint.plant_file import PlantFile, load_plant
 from meterprint.site import Site, open_site
 from mrv.envelope import MAX_READINGS, Clock, ClockState
 from mrv.errors import MeterprintError
 from mrv.finding import count_by_rule
+from mrv.interval import NS_PER_S
 
 STALL_S = 60.0
 """Without a new receipt for this long a replay gives up; a second start resumes."""
 AHEAD = 400
 """Envelopes the agent may be ahead of receipts."""
+
+PACE_S = 0.1
+"""Shortest pause between two portions of a paced replay, s."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -54,17 +60,22 @@ def load_example(directory: Path, data: Path | None) -> Example:
     return Example(plant, read_mapping(directory / "map.yaml"), data or directory)
 
 
-def replay(example: Example, state: Path, progress: Progress, port: int = 0) -> dict[str, Any]:
-    """Replay an example into a state directory and summarise. Raises MeterprintError."""
+def replay(
+    example: Example, state: Path, progress: Progress, port: int = 0, speed: float = 0
+) -> dict[str, Any]:
+    """Replay an example into a state directory and summarise. Raises MeterprintError.
+
+    `speed` seconds of the data pass in a second; 0 = as fast as it goes.
+    """
     started = time.monotonic()
-    content = read_replay(example.mapping, example.data)
+    content = read_replay(example.mapping, example.data, {".parquet": read_parquet})
     calm_collector()
     first = min((r.t for r in content.readings), default=0)
     site = open_site(state, example.plant.plant.site)
     try:
         first = min([first, *(b.start for b in content.batches)])
         site.state_plant(example.plant, first)
-        _drive(site, example, content, progress, port)
+        _drive(site, example, content, progress, port, speed)
         _state_batches(site, example.mapping, content, progress)
         site.refresh(lambda done, total: progress("compute", done, total))
         site.engine.seal()
@@ -74,7 +85,14 @@ def replay(example: Example, state: Path, progress: Progress, port: int = 0) -> 
         site.close()
 
 
-def _drive(site: Site, example: Example, content: Replay, progress: Progress, port: int) -> None:
+def _drive(
+    site: Site,
+    example: Example,
+    content: Replay,
+    progress: Progress,
+    port: int,
+    speed: float,
+) -> None:
     mapping = example.mapping
     folder = site.state / "agents" / mapping.agent
     key = load_or_make_key(folder / "agent.key", mapping.agent)
@@ -109,7 +127,7 @@ def _drive(site: Site, example: Example, content: Replay, progress: Progress, po
             agent.publisher = publisher
             try:
                 if not _already(site, content):
-                    _feed(agent, content, progress)
+                    _feed(agent, content, progress, speed)
                 _drain(publisher, outbox, receiver, progress)
             finally:
                 publisher.stop()
@@ -132,12 +150,32 @@ def _already(site: Site, content: Replay) -> bool:
     return site.engine.reading_count >= len(content.readings)
 
 
-def _feed(agent: Agent, content: Replay, progress: Progress) -> None:
+def _feed(agent: Agent, content: Replay, progress: Progress, speed: float) -> None:
     total = len(content.readings)
+    if speed:
+        _pace(agent, content, progress, speed)
+        return
     for place, portion in enumerate(groups(content.readings, MAX_READINGS)):
         agent.add(portion)
         agent.flush()
         progress("read", min((place + 1) * MAX_READINGS, total), total)
+
+
+def _pace(agent: Agent, content: Replay, progress: Progress, speed: float) -> None:
+    """Feed readings as their time comes."""
+    readings, total = content.readings, len(content.readings)
+    begun, done, pause = time.monotonic(), 0, threading.Event()
+    while done < total:
+        passed = int((time.monotonic() - begun) * speed * NS_PER_S)
+        stop = due(readings, done, readings[0].t + passed)
+        if stop > done:
+            agent.add(readings[done:stop])
+            agent.flush()
+            done = stop
+            progress("read", done, total)
+        if done < total:
+            left = (readings[done].t - readings[0].t) / NS_PER_S / speed
+            pause.wait(max(PACE_S, begun + left - time.monotonic()))
 
 
 def _drain(publisher: Publisher, outbox: Outbox, receiver: Receiver, progress: Progress) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.park import Park
-from ingest.projector import GATHER_S, Projector
+from ingest.projector import GATHER_S, STOP_S, Projector
 from ingest.series import SeriesStore
 from meterprint.site import Site
 
 INFLUX = "influx"
 """Name of the view in an InfluxDB."""
+REMOTE_STOP_S = 3.0
+"""How long the end of the process waits for a store on the network: what it lacks can wait."""
 PARKED = "influx-parked.json"
 """File in a state directory with the points an InfluxDB refused for good."""
 
@@ -61,6 +63,7 @@ def open_view(site: Site, name: str, store: SeriesStore) -> View:
         cursor_file(site.state, name),
         lanes=remote,
         gather_s=GATHER_S if remote else 0.0,
+        stop_s=REMOTE_STOP_S if remote else STOP_S,
     )
     projector.start()
     projector.wake()

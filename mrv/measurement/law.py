@@ -115,6 +115,7 @@ def share_out(
     metered: int,
     start_ms: int,
     end_ms: int,
+    place: int,
     cuts: Sequence[int],
     below: int,
     weight: int,
@@ -126,13 +127,13 @@ def share_out(
     weights: list[int],
     counts: list[int],
 ) -> None:
-    """Add one step's amount to the windows it falls into."""
+    """Add one step's amount to the windows it falls into; `place` is the window of its start."""
     windows = len(cuts) - 1
     if end_ms < cuts[0] or start_ms >= cuts[windows]:
         return
     if end_ms == cuts[0] and start_ms < end_ms:
         return  # it ends where the first window begins: nothing of it is inside
-    first = max(_window_of(cuts, start_ms), 0)
+    first = max(place, 0)
     length = end_ms - start_ms
     done_amount = 0
     done_metered = 0
@@ -201,12 +202,16 @@ def counter_law(
     while last < size and ok[last] == 0:
         last += 1
     following = last + 1
+    start_ms = t[last] // MILLION if last < size else 0
+    start_place = _window_of(cuts, start_ms)
     while following < size:
         if ok[following] == 0:
             following += 1
             continue
-        start_ms = t[last] // MILLION
         end_ms = t[following] // MILLION
+        place = start_place
+        while place < windows and cuts[place + 1] <= end_ms:
+            place += 1
         increment = v[following] - v[last]
         limit = MAX_INCREMENT
         if max_rate > 0:
@@ -225,10 +230,10 @@ def counter_law(
                         bound = plausible_increment(max_rate, t[ahead] // MILLION - start_ms)
                     recovers = 0 <= back <= bound
                 ahead += 1
-            window = _window_of(cuts, end_ms)
+            inside = 0 <= place < windows
             if recovers:
-                if 0 <= window < windows:
-                    counts[window * STATES + (DIP if increment < 0 else SPIKE)] += 1
+                if inside:
+                    counts[place * STATES + (DIP if increment < 0 else SPIKE)] += 1
                 following += 1
                 continue
             if increment < 0:
@@ -242,39 +247,56 @@ def counter_law(
                     increment = v[following]
                 else:
                     state = BACKWARD
-                    if 0 <= window < windows:
-                        withheld[window] += increment
+                    if inside:
+                        withheld[place] += increment
                     increment = 0
             else:
                 state = JUMP
-                if 0 <= window < windows:
-                    withheld[window] += increment
+                if inside:
+                    withheld[place] += increment
                 increment = 0
-            if 0 <= window < windows:
-                counts[window * STATES + state] += 1
+            if inside:
+                counts[place * STATES + state] += 1
         correction, below, weight, out = correction_at(increment, end_ms - start_ms, load, ppm)
-        place = _window_of(cuts, end_ms)
         if 0 <= place < windows:
             counts[place * STATES + STEP] += 1
             counts[place * STATES + OUT_OF_RANGE] += out
         is_gap = 1 if gap_ms > 0 and end_ms - start_ms > gap_ms else 0
-        share_out(
-            increment * (MILLION + correction),
-            increment * MILLION,
-            start_ms,
-            end_ms,
-            cuts,
-            below,
-            weight,
-            points,
-            is_gap,
-            amounts,
-            metereds,
-            gaps,
-            weights,
-            counts,
-        )
+        amount = increment * (MILLION + correction)
+        metered = increment * MILLION
+        if 0 <= start_place < windows and end_ms <= cuts[start_place + 1]:  # as most steps do
+            amounts[start_place] += amount
+            metereds[start_place] += metered
+            if is_gap:
+                gaps[start_place] += amount
+                counts[start_place * STATES + GAP] += 1
+            if points > 1:
+                upper = increment * weight
+                weights[start_place * points + below + 1] += upper
+                weights[start_place * points + below] += metered - upper
+            elif points == 1:
+                weights[start_place] += metered
+        else:
+            share_out(
+                amount,
+                metered,
+                start_ms,
+                end_ms,
+                start_place,
+                cuts,
+                below,
+                weight,
+                points,
+                is_gap,
+                amounts,
+                metereds,
+                gaps,
+                weights,
+                counts,
+            )
         last = following
+        start_ms = end_ms
+        start_place = place
         following += 1
 
 
@@ -314,6 +336,7 @@ def amount_law(
             v[place] * MILLION,
             start_ms,
             end_ms,
+            window,
             cuts,
             below,
             weight,

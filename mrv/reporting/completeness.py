@@ -205,6 +205,10 @@ class StreamChain:
         """Identities that more than one envelope follows: an outbox restored from a backup."""
         return forks(self._links.values())
 
+    def new_starts(self) -> list[ChainLink]:
+        """Envelopes that know of none before them, but for the first: an outbox that was lost."""
+        return new_starts(self._links.values())
+
 
 def _place(link: ChainLink) -> tuple[str, int, str]:
     return link.epoch, link.seq, link.identity
@@ -217,8 +221,8 @@ CLOCK_STEP_NS = 1_000_000_000
 def clock_steps(links: Iterable[ChainLink]) -> list[tuple[ChainLink, int]]:
     """Envelopes before which the wall clock was set, and by how much (ns, signed).
 
-    Two envelopes of one epoch and boot that follow each other have the same distance on both
-    clocks, but for the drift of a running clock.
+    Two envelopes of one boot that follow each other have the same distance on both clocks, but for
+    the drift of a running clock, also where the agent was started again between them.
     """
     known = {link.identity: link for link in links}
     steps = []
@@ -227,9 +231,15 @@ def clock_steps(links: Iterable[ChainLink]) -> list[tuple[ChainLink, int]]:
         if before is None or before.boot != link.boot or not link.boot:
             continue
         step = (link.t - before.t) - (link.mono - before.mono)
-        if before.epoch == link.epoch and abs(step) > CLOCK_STEP_NS:
+        if abs(step) > CLOCK_STEP_NS:
             steps.append((link, step))
     return sorted(steps, key=lambda pair: (pair[0].t, pair[0].identity))
+
+
+def new_starts(links: Iterable[ChainLink]) -> list[ChainLink]:
+    """Envelopes that follow none, but for the earliest of them (by time, ties by epoch)."""
+    first = {link.identity: link for link in links if not link.prev}
+    return sorted(first.values(), key=lambda link: (link.t, link.epoch, link.identity))[1:]
 
 
 def forks(links: Iterable[ChainLink]) -> list[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
 
@@ -59,6 +60,41 @@ def mendings(links: Iterable[ChainLink]) -> list[Mending]:
                 if abs(offset) > CLOCK_STEP_NS:
                     found.append(Mending(link, anchor, offset))
     return sorted(found, key=lambda m: (m.link.t + m.offset, m.link.identity))
+
+
+def runs(found: Iterable[Mending]) -> list[list[Mending]]:
+    """Mendings in the order of `mendings`, parted where boot or setting of the clock changed."""
+    parted: list[list[Mending]] = []
+    for mending in found:
+        last = parted[-1][-1] if parted else None
+        if (
+            last is not None
+            and last.link.boot == mending.link.boot
+            and abs(last.offset - mending.offset) <= CLOCK_STEP_NS
+        ):
+            parted[-1].append(mending)
+        else:
+            parted.append([mending])
+    return parted
+
+
+def clock_findings(subject: str, links: Iterable[ChainLink]) -> list[Finding]:
+    """What to say of one stream's wrong stamps: one finding for each setting of the clock."""
+    found = []
+    for run in runs(mendings(links)):
+        first, last = run[0], run[-1]
+        numbers = (
+            ("envelopes", str(len(run))),
+            ("offset_ns", str(first.offset)),
+            ("signed_from", str(first.link.t_first)),
+            ("signed_to", str(last.link.t_last)),
+            ("true_from", str(first.link.t_first + first.offset)),
+            ("true_to", str(last.link.t_last + last.offset)),
+            ("known_by", last.anchor.identity),
+        )
+        at = first.link.t_first + first.offset
+        found.append(Finding("clock_was_wrong", subject, at, Severity.WARNING, numbers))
+    return found
 
 
 def _place(link: ChainLink) -> tuple[int, bool, str]:

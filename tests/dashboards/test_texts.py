@@ -37,7 +37,7 @@ def rules_of_the_engine():
     rules = {rule for rule, _ in STATE_RULES if rule}
     rules |= {f"certificate_{s}" for s in CertificateState if s not in ("valid", "missing")}
     rules |= {"unreadable_entry", "clock_step", "equivocation", "fork", "unknown_instrument"}
-    rules |= {"late"}
+    rules |= {"late", "new_chain"}
     for folder in ("footprint", "mrv"):
         for file in (REPO / folder).rglob("*.py"):
             text = file.read_text()

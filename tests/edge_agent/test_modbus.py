@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import tty
 from dataclasses import replace
 from itertools import pairwise
@@ -23,6 +24,8 @@ from mrv.interval import NS_PER_S, Interval
 
 T0 = 1_700_000_000 * NS_PER_S
 HOUR = 3600 * NS_PER_S
+SWEEPS = int(os.environ.get("METERPRINT_RTU_SWEEPS", "8"))
+"""Sweeps over six instruments on a faulty line."""
 SDM, ADL = load_profile("eastron/sdm630"), load_profile("acrel/adl400")
 ADL2, GAS = load_profile("acrel/adl400_secondary"), load_profile("fuxin/gas_corrector")
 
@@ -214,6 +217,84 @@ def test_without_the_pause_after_a_timeout_the_late_answer_would_be_taken():
     assert first[:2] == [None, 1_111]
 
 
+class FaultyGateway:
+    """Passes RTU frames on, but late, torn, twice, or with noise, as a seed says."""
+
+    def __init__(self, inner_port: int, seed: int, timeout: float) -> None:
+        self.inner_port = inner_port
+        self.choice = random.Random(seed)
+        self.timeout = timeout
+        self.faults = 0
+
+    async def serve(self, reader, writer) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.inner_port)
+        while request := await reader.read(256):
+            up_writer.write(request)
+            answer = await up_reader.read(256)
+            draw = self.choice.random()
+            self.faults += draw < 0.3
+            if draw < 0.1:
+                await asyncio.sleep(self.timeout * self.choice.choice((1.2, 1.5, 2.5)))
+                writer.write(answer)
+            elif draw < 0.15:
+                writer.write(answer[: self.choice.randrange(len(answer))])
+            elif draw < 0.2:
+                writer.write(answer + answer)
+            elif draw < 0.25:
+                writer.write(bytes(self.choice.randrange(256) for _ in range(9)) + answer)
+            elif draw < 0.3:
+                place = self.choice.randrange(len(answer))
+                writer.write(answer[:place] + bytes([answer[place] ^ 0x10]) + answer[place + 1 :])
+            else:
+                writer.write(answer)
+        up_writer.close()
+        writer.close()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_wrong_value_is_ever_good_on_a_faulty_rtu_line(seed):
+    names = ("energy_combined", "energy_export", "energy_import")
+    devices = [
+        SimulatedInstrument(
+            ADL,
+            LoadCurve(1, 0, 0, T0),
+            str(unit),
+            start={name: 1_000_000 * unit + 111 * n for n, name in enumerate(names, 1)},
+        )
+        for unit in (1, 2)
+    ]
+    expected = {
+        f"m{d.unit}{n}.{name}": d.start[name] for d in devices for n, name in enumerate(names)
+    }
+
+    async def run():
+        timeout = 0.1
+        good = failed = 0
+        async with ModbusSimulator(devices, rtu=True) as simulator:
+            gateway = FaultyGateway(simulator.port, seed, timeout)
+            server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
+            line = ModbusLine(Framing.RTU_OVER_TCP, port=server.sockets[0].getsockname()[1])
+            meters = [
+                Instrument(f"m{d.unit}{n}", ADL, d.unit, (name,))
+                for d in devices
+                for n, name in enumerate(names)
+            ]
+            async with ModbusSource("bus", line, meters, timeout=timeout) as source:
+                for _ in range(SWEEPS):
+                    for reading in await source.sweep():
+                        if reading.v is None:
+                            failed += 1
+                        else:
+                            good += 1
+                            assert reading.v == expected[reading.channel], reading
+            server.close()
+        assert gateway.faults > SWEEPS // 2
+        assert good > SWEEPS
+        assert failed > 2
+
+    asyncio.run(run())
+
+
 def test_a_serial_port_carries_rtu_frames_for_several_units():
     async def run():
         clock = Clock(T0 + HOUR)
@@ -243,6 +324,90 @@ def test_a_serial_port_carries_rtu_frames_for_several_units():
         for device in devices:
             reading = seen[f"m{device.unit}.energy_import"]
             assert reading.v == device.counts(register, clock.t)
+
+    asyncio.run(run())
+
+
+def test_a_server_that_hangs_after_it_took_the_connection_delays_nobody():
+    """A real TCP server that never answers, beside one that does."""
+
+    async def run():
+        hung = asyncio.Event()
+
+        async def swallow(reader, writer):
+            while await reader.read(256):
+                hung.set()
+            writer.close()
+
+        server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        seen, enough = [], asyncio.Event()
+
+        def take(readings):
+            seen.append(readings)
+            if len(seen) >= 20:
+                enough.set()
+
+        async with ModbusSimulator([SimulatedInstrument(ADL, curve(1), "1")]) as good:
+            meter = Instrument("a", ADL, "1", ("energy_import",))
+            live = ModbusSource("live", ModbusLine(port=good.port), [meter])
+            dead = ModbusSource("dead", ModbusLine(port=port), [meter], timeout=60)
+            held: list[object] = []
+            tasks = [
+                asyncio.create_task(poll(live, take, 0.01, enough)),
+                asyncio.create_task(poll(dead, held.append, 0.01, enough)),
+            ]
+            await asyncio.wait_for(hung.wait(), 20)
+            await asyncio.wait_for(enough.wait(), 20)
+            assert all(r.quality == "" for readings in seen for r in readings)
+            assert held == []
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_a_dead_unit_behind_a_gateway_costs_its_neighbours_a_few_waits_in_a_hundred_sweeps():
+    async def run():
+        clock = Clock(T0 + HOUR)
+        devices = [SimulatedInstrument(ADL, curve(n), str(n)) for n in range(1, 6)]
+        devices[2] = replace(devices[2], faults=Faults(silent=(Interval(0, 2 * T0),)))
+        meters = [Instrument(f"m{d.unit}", ADL, d.unit, ("energy_import",)) for d in devices]
+        waits = 0
+        async with ModbusSimulator(devices, rtu=True, now=clock) as simulator:
+            line = ModbusLine(Framing.RTU_OVER_TCP, port=simulator.port)
+            async with ModbusSource("bus", line, meters, timeout=0.05, now=clock) as source:
+                for _ in range(100):
+                    seen = by_channel(await source.sweep())
+                    dead = seen.pop("m3.energy_import")
+                    assert {r.quality for r in seen.values()} == {""}
+                    assert len(seen) == 4
+                    waits += dead.quality == "timeout"
+        assert waits == 6
+
+    asyncio.run(run())
+
+
+def test_a_gateway_that_is_away_costs_one_wait_a_sweep_not_one_an_instrument():
+    async def run():
+        async with ModbusSimulator([SimulatedInstrument(ADL, curve(1), "1")]) as gone:
+            port = gone.port
+        tried = 0
+
+        class Source(ModbusSource):
+            async def _connected(self) -> bool:
+                nonlocal tried
+                tried += 1
+                return await super()._connected()
+
+        meters = [Instrument(f"m{n}", ADL, str(n), ("energy_import",)) for n in range(1, 26)]
+        async with Source("bus", ModbusLine(port=port), meters) as source:
+            tried = 0
+            seen = await source.sweep()
+            assert {r.quality for r in seen} == {"no_link"}
+            assert (len(seen), tried) == (25, 1)
 
     asyncio.run(run())
 
@@ -320,21 +485,42 @@ def test_a_plan_holds_every_register_once_within_the_limits(places, max_words, m
             reach = register.addr + register.words
 
 
-def test_the_sdm630_is_read_in_two_requests_not_one_a_register():
-    blocks = plan(Instrument("a", SDM).wanted(), SDM.limits.max_words, SDM.limits.max_gap)
-    assert len(blocks) == 2
+def test_the_21_registers_of_an_sdm630_are_read_in_three_requests():
+    wanted = Instrument("a", SDM).wanted()
+    blocks = plan(wanted, SDM.limits.max_words, SDM.limits.max_gap)
+    assert (len(wanted), len(blocks)) == (21, 3)
 
 
-def test_patience_asks_a_silent_instrument_seldom_but_for_ever():
-    patience = Patience(after=3, every=8)
-    asked = 0
-    for _ in range(83):
-        if patience.asks("a"):
-            asked += 1
+def test_patience_asks_a_silent_instrument_ever_less_often_but_for_ever():
+    patience = Patience(after=3, longest=64)
+    asked = []
+    for sweep in range(1000):
+        ask, left = patience.plan(["a"])
+        assert sorted(ask + left) == ["a"]
+        if ask:
+            asked.append(sweep)
             patience.failed("a")
-    assert asked == 3 + 10
+    assert asked[:7] == [0, 1, 2, 10, 26, 58, 122]
+    assert {b - a for a, b in pairwise(asked[6:])} == {64}
     patience.answered("a")
-    assert patience.asks("a")
+    assert patience.plan(["a"]) == (["a"], [])
+
+
+def test_of_many_silent_instruments_one_a_sweep_is_asked_and_last():
+    patience = Patience()
+    names = [f"m{n}" for n in range(10)]
+    dead = set(names[2:7])
+    for sweep in range(300):
+        ask, left = patience.plan(names)
+        if sweep:
+            assert ask[:5] == ["m0", "m1", "m7", "m8", "m9"]
+            assert len(ask) <= 6
+        assert sorted(ask + left) == sorted(names)
+        for name in ask:
+            if name in dead:
+                patience.failed(name)
+            else:
+                patience.answered(name)
 
 
 @given(st.integers(0, 50), st.integers(0, 10**12), st.integers(0, 10**12))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_agent.outbox import Outbox, Outgoing
+from edge_agent.outbox import Outbox, Outgoing, packed, unpacked
 from mrv.receipt import Receipt
 
 E = "e" * 16
@@ -13,7 +17,8 @@ DAY = 86_400 * 10**9
 
 
 def message(seq, stream="s", size=100):
-    return Outgoing(stream, E, seq, f"{stream}{seq:063d}", b"n" * size, seq)
+    note = random.Random(seq).randbytes(size).hex().encode()
+    return Outgoing(stream, E, seq, f"{stream}{seq:063d}", note, seq)
 
 
 def receipt(*ranges, also=(), stream="s"):
@@ -96,6 +101,25 @@ def test_what_was_receipted_is_found_for_a_want_in_portions(outbox):
     assert [m.seq for m in outbox.receipted("s", E, 3, 15, 4)] == [3, 4, 5, 6]
     assert [m.seq for m in outbox.receipted("s", E, 7, 15, 40)] == [7, 8, 9]
     assert outbox.receipted("s", E, 10, 10**15, 40) == []
+
+
+@given(st.binary(max_size=300).map(lambda b: b"{" + b))
+def test_a_note_comes_off_the_disk_byte_for_byte(note):
+    assert unpacked(packed(note)) == note
+    assert unpacked(note) == note, "as an older outbox holds it"
+
+
+def test_bytes_a_disk_has_changed_come_as_they_are():
+    broken = packed(b"{" * 1000)[:-3]
+    assert unpacked(broken) == broken
+
+
+def test_notes_take_less_room_on_disk_than_on_the_wire(outbox):
+    note = b'{"ch":"m.e","v":[1,2,3]}' * 100
+    outbox.commit([Outgoing("s", E, 0, "i", note, 0)])
+    assert outbox.pending()[0].note == note
+    ((size,),) = outbox._db.execute("SELECT length(note) FROM message").fetchall()
+    assert size < len(note) // 10
 
 
 def test_numbers_of_rows_and_tables(outbox):

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TextIO
 
+OUT: list[TextIO] = []
+"""Where progress is told: standard error as it was before pytest took it, where somebody looks."""
 REACHED: dict[str, float] = {}
 """What was counted since it was taken last, by name."""
 EVERY_S = 10.0
@@ -41,7 +44,7 @@ class Progress:
             return
         self._said = now
         rate = done / max(now - self._started, 1e-9)
-        sys.stderr.write(
-            f"  {self._what}: {done} of {self._total}, {now - self._started:.0f} s, {rate:.1f}/s\n"
-        )
-        sys.stderr.flush()
+        for out in OUT or [sys.stderr]:
+            seconds = now - self._started
+            out.write(f"\n  {self._what}: {done} of {self._total}, {seconds:.0f} s, {rate:.1f}/s")
+            out.flush()

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.faults.figures import Progress
+
 EXTREMES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**53 - 1, 2**53, -(2**53), 2**63 - 1, 2**63, -(2**63),
     2**64, 10**30, 1.5, 1e308, "", "0", "-0", "+1", " 1", "1 ", "0x10", "1e9", "NaN", "Infinity",
@@ -99,8 +101,11 @@ def torture(folder: Path) -> list[bytes]:
 
 def attempts(count: int, seed: int, make: Callable[[random.Random], None]) -> None:
     """Call `make` `count` times, each with a generator of its own, so that one can be repeated."""
+    progress = Progress("attempts", count)
     for place in range(count):
         try:
             make(random.Random(seed * 1_000_003 + place))
         except Exception as error:
             raise AssertionError(f"attempt {place} of seed {seed}: {error!r}") from error
+        if not place % 256:
+            progress.at(place)

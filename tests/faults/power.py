@@ -20,7 +20,7 @@ DATABASE = "store.db"
 FOLDS = (4, 16, 64, 1000)
 """Pages after which the write-ahead log is folded into the database; one is drawn each run."""
 
-FIRST = 12
+FIRST = 6
 """Operations in which a store comes to be."""
 
 
@@ -87,7 +87,7 @@ def record(
 
 def _moment(choice: random.Random, operations: int) -> int:
     """After how many operations the power goes: any, and often while the files are being made."""
-    return choice.randint(1, min(FIRST, operations) if choice.random() < 0.1 else operations)
+    return choice.randint(1, min(FIRST, operations) if choice.random() < 0.15 else operations)
 
 
 def cut_run(

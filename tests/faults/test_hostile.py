@@ -35,6 +35,7 @@ from mrv.errors import InputError, MeterprintError, WireError
 from mrv.fact import Fact, FactHeader
 from mrv.strict_json import loads
 from mrv.verification.note import SecretKey, identity, open_note, sign, split
+from tests.faults.figures import reached
 from tests.faults.hostile import attempts, mutate_bytes, mutate_json, mutate_line, torture
 from tests.footprint.test_engine import FACTOR, PLANT
 
@@ -99,6 +100,7 @@ def test_no_changed_note_is_ever_accepted_as_another_one():
         outcomes["genuine"] += 1
 
     attempts(COUNT, 1, attempt)
+    reached("changed envelopes", COUNT)
     assert outcomes["bad_signature"] > COUNT // 3
     assert outcomes["malformed"] > 0
     assert sum(outcomes.values()) == COUNT
@@ -188,6 +190,7 @@ def test_validly_signed_nonsense_is_found_and_crashes_neither_engine_nor_store(t
         assert plain
 
     attempts(COUNT // 4, 2, attempt)
+    reached("signed nonsense as envelopes", COUNT // 4)
     store.flush()
     assert outcomes["taken"] > 0
     assert outcomes["linked to nothing"] > 0
@@ -264,6 +267,7 @@ def test_facts_with_any_body_are_understood_or_named():
         outcomes.update({finding.rule for finding in knowledge.all_findings()})
 
     attempts(COUNT // 4, 3, attempt)
+    reached("facts with any body", COUNT // 4)
     assert outcomes["unreadable_fact"] > 0
 
 
@@ -289,6 +293,7 @@ def test_batch_events_of_any_shape_are_taken_or_refused_with_their_field(tmp_pat
             outcomes["taken"] += 1
 
     attempts(min(COUNT // 4, 20_000), 4, attempt)
+    reached("batch events of any shape", min(COUNT // 4, 20_000))
     shell = EngineShell(journal)
     shell.catch_up()
     shell.refresh()

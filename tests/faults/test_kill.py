@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import apsw
@@ -22,6 +25,7 @@ import pytest
 from footprint.plant_reading import read_plant
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.entry import EntryKind
+from ingest.journal import Journal
 from ingest.keyring import load_or_make_key
 from ingest.series_influx import InfluxStore
 from meterprint.plant_file import PlantFile
@@ -108,7 +112,14 @@ def rows(path: Path, query: str) -> int:
 class Plant:
     """Broker, ingest, agent and, where wanted, an influxd; each can be killed and goes on."""
 
-    def __init__(self, folder: Path, role: Role, influx: Influxd | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        role: Role,
+        influx: Influxd | None = None,
+        ingest_under: Sequence[str] = (),
+    ) -> None:
+        self._ingest_under = list(ingest_under)
         self.state = Path(role.state)
         self._role = role
         self._folder = folder
@@ -128,11 +139,16 @@ class Plant:
             self.influx.start(wait=False)
             return
         role = replace(self._role, port=self.broker.port)
+        under = self._ingest_under if name == "ingest" else []
         if name == "ingest":
             role = replace(role, role="ingest", influx=self.influx.url if self.influx else "")
         with (self._folder / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, *role.arguments()], cwd=REPO, stdout=log, stderr=log
+                [*under, sys.executable, *role.arguments()],
+                cwd=REPO,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def kill(self, name: str) -> None:
@@ -143,8 +159,14 @@ class Plant:
             assert self.influx is not None
             self.influx.kill()
         else:
-            self._running[name].kill()
-            self._running[name].wait()
+            self._end(self._running[name])
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        """Kill a process and what traces it, which are a session of their own."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def done(self, pause: float) -> bool:
         """Whether the agent has a receipt for all it has, after waiting so many s at the most."""
@@ -176,15 +198,14 @@ class Plant:
             pause.wait(0.05)
         assert self.influx is None, f"the projector is behind: {self.log('ingest')}"
 
-    def log(self, name: str) -> str:
+    def log(self, name: str, most: int = 2000) -> str:
         """The end of what a process said."""
-        return (self._folder / f"{name}.log").read_text()[-2000:]
+        return (self._folder / f"{name}.log").read_text()[-most:]
 
     def stop(self) -> None:
         """End everything; influxd goes on, to be asked."""
         for process in self._running.values():
-            process.kill()
-            process.wait()
+            self._end(process)
         self.broker.stop()
 
 
@@ -215,23 +236,33 @@ class Outcome:
     """Readings (channel, time ns, value), with how often."""
     digests: dict[str, str]
     """Digest of each batch."""
+    total: Fraction
+    """Footprint of all batches together, kgCO2e."""
 
 
-def outcome(state: Path) -> Outcome:
-    site = open_site(state)
+def readings_in(journal: Journal) -> Counter[tuple[str, int, int]]:
+    """Readings (channel, time ns, value) of all envelopes, with how often each is there."""
     seen: Counter[tuple[str, int, int]] = Counter()
-    for entry in site.journal.entries():
+    for entry in journal.entries():
         if entry.kind is EntryKind.ENVELOPE:
             for column in parse(split(entry.note)[0]).cols:
                 for t, v in zip(column_times(column), column.v, strict=True):
                     seen[column.ch, t, v or 0] += 1
+    return seen
+
+
+def outcome(state: Path) -> Outcome:
+    """Readings and digests of a site; all its batches must be final."""
+    site = open_site(state)
+    seen = readings_in(site.journal)
     site.refresh()
     digests = {name: result.digest() for name, result in site.engine.results.items()}
     states = {result.state.value for result in site.engine.results.values()}
+    total = sum((r.footprint for r in site.engine.results.values()), Fraction(0))
     assert states <= {"final", "final_estimated"}
     assert site.journal.verify() == []
     site.close()
-    return Outcome(seen, digests)
+    return Outcome(seen, digests, total)
 
 
 def expected(total: int) -> Counter[tuple[str, int, int]]:
@@ -327,14 +358,7 @@ def both_down(folder: Path, role: str, total: int) -> Counter[tuple[str, int, in
     finally:
         plant.stop()
     site = open_site(state)
-    found: Counter[tuple[str, int, int]] = Counter()
-    for entry in site.journal.entries():
-        if entry.kind is EntryKind.ENVELOPE:
-            for column in parse(split(entry.note)[0]).cols:
-                found.update(
-                    (column.ch, t, v or 0)
-                    for t, v in zip(column_times(column), column.v, strict=True)
-                )
+    found = readings_in(site.journal)
     site.close()
     return found
 

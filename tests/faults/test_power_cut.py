@@ -14,6 +14,8 @@ from tests.faults.work import WORKS
 
 CUTS = int(os.environ.get("METERPRINT_CUTS", "600"))
 """Of each store; `make faults` makes a hundred thousand."""
+ENOUGH = 600
+"""So many cuts do everything to every file that a power cut can do."""
 
 stores = pytest.mark.parametrize("name", WORKS)
 
@@ -28,7 +30,7 @@ def test_a_power_cut_loses_nothing_that_was_committed(name):
     reached(f"power cuts of the {name}", CUTS)
     for file in (DATABASE, f"{DATABASE}-wal"):
         for fate in ("kept", "torn", "dropped", "name kept", "name dropped"):
-            assert outcome.fates[file, fate] > 0, (file, fate)
+            assert outcome.fates[file, fate] > 0 or CUTS < ENOUGH, (file, fate)
             reached(f"{name}: {file.removeprefix('store.')} {fate}", outcome.fates[file, fate])
 
 

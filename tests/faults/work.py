@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from edge_agent.chain import StreamChain
 from edge_agent.outbox import Outbox, Outgoing
+from edge_agent.packing import unpacked
 from edge_agent.source import RawReading
 from ingest.journal import Draft, EntryKind, Journal
 from mrv.envelope import Clock, ClockState, parse
@@ -146,7 +147,7 @@ class OutboxWork:
 
     def content(self, store: Outbox) -> Content:
         rows = store._db.execute("SELECT identity, note, receipted FROM message ORDER BY id")
-        kept = tuple((identity, (bytes(note), mark)) for identity, note, mark in rows)
+        kept = tuple((identity, (unpacked(bytes(note)), mark)) for identity, note, mark in rows)
         heads = store._db.execute("SELECT stream, epoch, seq, identity FROM head ORDER BY stream")
         return (kept, tuple((stream, (epoch, seq, i)) for stream, epoch, seq, i in heads))
 

@@ -9,10 +9,9 @@ import pytest
 
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
-from ingest import projector as projector_module
 from ingest.influx_connection import InfluxAddress, InfluxConnection
 from ingest.influx_setup import prepare
-from ingest.projector import BLOCK, FAR_BEHIND, Projector, rebuild_store
+from ingest.projector import BLOCK, FAR_BEHIND, MAX_OFFERED, Projector, rebuild_store
 from ingest.series_influx import InfluxStore
 from mrv.series import SeriesKey
 from tests.conftest import INFLUXDS, missing
@@ -21,11 +20,10 @@ from tests.ingest.influx_work import dump, open_store, project, values
 from tests.ingest.test_receiver import CLOCK, SITE, S
 
 
-def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(projector_module, "STOP_S", 0.05)
+def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path):
     silent = Silent()
     store = InfluxStore.at(InfluxAddress(silent.url), SITE, timeout_s=3600)
-    view = project(bench, store, tmp_path, lanes=True)
+    view = project(bench, store, tmp_path, lanes=True, stop_s=0.05)
     view.start()
     sent = bench.envelopes(3 * FAR_BEHIND)
     bench.take(sent[0].note)
@@ -36,7 +34,7 @@ def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path, mo
             view.offer(item.index, item.accepted.draft.envelope)
         view.wake()
     assert bench.receiver.tally.accepted == len(sent), "ingest went on"
-    assert len(view._offered) <= projector_module.MAX_OFFERED
+    assert len(view._offered) <= MAX_OFFERED
     view.stop()  # would take an hour if it waited
     assert view.cursor == 0
     assert not (tmp_path / "cursor.json").exists()

@@ -10,8 +10,9 @@ import pytest
 
 from meterprint import doctor
 from meterprint.doctor import FAIL, OK, diagnose
-from meterprint.site import open_site
+from meterprint.site import open_journal, open_site
 from tests.conftest import REPO
+from tests.ingest.journals import Plant, draft
 
 
 @pytest.fixture
@@ -57,3 +58,46 @@ def test_the_command_answers_with_json_and_its_status(state):
     assert {"id", "result", "seen", "remedy"} == set(rows[0])
     (state / "keys" / "facts.key").chmod(0o604)
     assert subprocess.run(command, cwd=REPO, capture_output=True, check=False).returncode == 1
+
+
+def cli(state, *words):
+    command = [sys.executable, "-m", "meterprint.cli", *words, "--json", "--state", str(state)]
+    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+
+
+def test_sealed_entries_are_checked_and_a_missing_cold_file_is_named(state):
+    journal = open_journal(state)
+    plant = Plant()
+    journal.append([draft(plant.envelope()) for _ in range(300)])
+    journal.close()
+    run = cli(state, "journal", "rotate", "--keep", "0")
+    assert run.returncode == 0, run.stderr
+    rotated = json.loads(run.stdout)
+    assert (rotated["parts"], rotated["entries"], rotated["hot_start"]) == (1, 256, 256)
+    assert rotated["bytes_after"] < rotated["bytes_before"] / 3
+    run = cli(state, "journal", "check")
+    assert run.returncode == 0, run.stderr
+    checked = json.loads(run.stdout)
+    assert (checked["entries"], checked["cold_files"], checked["faults"]) == (304, 1, [])
+    assert by_id(state)["cold"].result == OK
+    name = next((state / "journal-cold").glob("*.cold"))
+    name.write_bytes(name.read_bytes()[:-1])
+    for _ in range(2):
+        cold = by_id(state)["cold"]
+        assert cold.result == FAIL
+        assert name.name in cold.seen
+        assert "entries 0 to 255" in cold.seen
+        assert cold.remedy
+        run = cli(state, "journal", "check")
+        assert run.returncode == 1
+        located = json.loads(run.stdout)["located"]
+        assert {"file": name.name, "first": 0, "last": 255}.items() <= located[0].items()
+        name.unlink(missing_ok=True)
+
+
+def test_a_journal_that_does_not_open_is_a_failed_check(state):
+    database = state / "journal.db"
+    database.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    run = cli(state, "journal", "check")
+    assert run.returncode == 1, run.stderr
+    assert json.loads(run.stdout)["faults"]

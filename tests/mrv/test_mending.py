@@ -8,8 +8,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
-from mrv.reporting.mending import mendings
+from mrv.reporting.completeness import (
+    CLOCK_STEP_NS,
+    ChainLink,
+    StreamChain,
+    clock_steps,
+    new_starts,
+)
+from mrv.reporting.mending import clock_findings, mendings, runs
 
 S = 10**9
 HOUR = 3600 * S
@@ -150,3 +156,40 @@ def test_a_shuffled_day_of_a_real_size_is_quick_and_the_same():
     found = mendings(links)
     assert len(found) == 40_000
     assert {m.offset for m in found} == {-HOUR}
+
+
+def test_each_setting_of_a_wrong_clock_is_told_once_with_signed_and_true_times():
+    links = [link(n, n * S, HOUR if n < 40 else -HOUR) for n in range(60)]
+    links.append(link(60, 60 * S, trusted=True))
+    first, second = clock_findings("a/s", links)
+    told = dict(first.numbers)
+    assert (first.rule, first.subject, told["envelopes"]) == ("clock_was_wrong", "a/s", "40")
+    assert told["offset_ns"] == str(-HOUR)
+    assert told["signed_from"] == str(TRUE + HOUR - S)
+    assert told["true_from"] == str(TRUE - S) == str(first.at)
+    assert told["true_to"] == str(TRUE + 39 * S)
+    assert told["known_by"] == links[-1].identity
+    assert dict(second.numbers)["offset_ns"] == str(HOUR)
+
+
+@given(cuts)
+def test_runs_hold_every_mending_once_in_order(rows):
+    found = mendings(history(rows))
+    assert [m for run in runs(found) for m in run] == found
+
+
+def test_a_step_is_seen_across_a_new_start_of_the_agent_in_one_boot():
+    before = link(0, 0, HOUR)
+    after = replace(link(0, S, trusted=True), epoch="f", prev=before.identity, identity="f" * 64)
+    assert clock_steps([after, before]) == [(after, -HOUR)]
+    assert clock_steps([replace(after, boot="c"), before]) == []
+
+
+def test_a_stream_that_begins_anew_is_told_whatever_came_first():
+    links = [link(0, 0), replace(link(0, S), epoch="f", identity="f" * 64)]
+    links.append(replace(link(1, 2 * S), epoch="f", identity="9" * 64, prev="f" * 64))
+    chain = StreamChain()
+    for one in reversed(links):
+        chain.add(one)
+    assert chain.new_starts() == new_starts(links) == [links[1]]
+    assert new_starts(links[:1]) == []
