@@ -49,8 +49,8 @@ CODES: dict[str, tuple[str, str]] = {
     "health_silent": ("在线，但没有读数", "online, but no readings"),
     "health_unknown": ("未报告状态", "has not said"),
     "health_do_offline": (
-        "采集端在断线期间继续记录，恢复后自动补传；请检查其电源与网络。",
-        "It keeps what it reads and sends it when it is back; look after its power and network.",
+        "已读取的数据保存在待发箱中，恢复后自动补传；请检查其电源与网络。",
+        "What it has read stays in its outbox and follows; look after its power and network.",
     ),
     "health_do_fault": (
         "请清理采集端的磁盘空间；电能计数不会丢失，瞬时值会变稀。",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from typing import Any
 
 import typer
 
@@ -51,12 +53,31 @@ def version() -> None:
     typer.echo(installed("meterprint"))
 
 
+def command() -> Any:
+    """The whole command line; `--state` is taken by commands that keep nothing there too."""
+    from typer.main import get_command
+
+    whole: Any = get_command(app)
+    leaves: list[Any] = []
+    groups = [whole]
+    while groups:
+        for one in groups.pop().commands.values():
+            (groups if hasattr(one, "commands") else leaves).append(one)
+    known = [param for one in leaves for param in one.params if "--state" in param.opts]
+    unused = copy.copy(known[0])
+    unused.expose_value, unused.hidden = False, True
+    for one in leaves:
+        if not any("--state" in param.opts for param in one.params):
+            one.params.append(unused)
+    return whole
+
+
 def main() -> None:
     """Run the command line; every expected error is one clear text and status 2."""
     from mrv.errors import InputError, MeterprintError
 
     try:
-        app()
+        command()()
     except MeterprintError as error:
         say_error(error)
         sys.exit(2)

@@ -47,7 +47,7 @@ def _role(text: str) -> Role:
 
 @user.command("set")
 def set_user(
-    name: str,
+    name: Annotated[str, typer.Argument(help="name of the account")],
     role: RoleOption,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="read the password from standard input")
@@ -70,7 +70,7 @@ def set_user(
 
 @user.command("token")
 def make_token(
-    name: str,
+    name: Annotated[str, typer.Argument(help="name of the account")],
     role: RoleOption,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -105,7 +105,10 @@ def list_users(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> 
 
 
 @user.command("remove")
-def remove_user(name: str, state: StateOption = DEFAULT_STATE) -> None:
+def remove_user(
+    name: Annotated[str, typer.Argument(help="name of the account")],
+    state: StateOption = DEFAULT_STATE,
+) -> None:
     """Remove an account; its sessions end at once. / 删除账号。"""
     from dashboards.accounts import read_accounts, write_accounts
 

@@ -170,7 +170,7 @@ def influx_store(asked: Influx, site: str, state: Path) -> InfluxStore | None:
 
 def enrol(
     vkey: Annotated[str, typer.Argument(help="the agent's public key, name+hash+key")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     certificate: Annotated[
         Path | None, typer.Option(help="write the agent's client certificate for the broker")
     ] = None,

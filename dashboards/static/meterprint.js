@@ -2,7 +2,7 @@
 // Keeps a page fresh: cards of lines with trend and age of the data, states of agents and of the
 // site. What is being typed stays; a site that does not answer is said to be lost.
 (() => {
-  const POLL = 5000;
+  const POLL = 2500;
   const CALM = 300;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

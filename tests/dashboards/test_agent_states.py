@@ -116,7 +116,10 @@ def _watched(tmp_path, browser, meter):
             kept = until(agent, lambda: _depth(gateway), lambda depth: depth > 400)
             with serving(tmp_path, *options, log="again") as (site, url, _, _):
                 page.goto(f"{url}meters?lang=en")
-                page.get_by_test_id("ill-gw").wait_for(timeout=60_000)
+                busy = page.get_by_test_id("ill-gw").filter(has_text="catching up")
+                busy.wait_for(timeout=60_000)
+                assert "have no receipt yet" in busy.inner_text()
+                assert int(row.locator("[data-label=outbox]").inner_text()) > 0
                 page.screenshot(path=tmp_path / "up.png", full_page=True)
                 until(site, lambda: _agent(url), lambda r: r.get("health") == "online")
                 row.get_by_text("online", exact=True).wait_for(timeout=60_000)
