@@ -87,6 +87,17 @@ def has_authority(keys: Path) -> bool:
     )
 
 
+def days_left(keys: Path, name: str) -> int:
+    """Whole days a certificate of the key folder still holds; below 0 it is over."""
+    try:
+        made = x509.load_pem_x509_certificate((keys / f"{name}.pem").read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name}.pem cannot be read: {error}", hint="`meterprint broker init` makes it anew"
+        ) from error
+    return (made.not_valid_after_utc - datetime.now(UTC)).days
+
+
 def _keep(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     temporary = path.with_suffix(".tmp")

@@ -40,7 +40,9 @@ def replay(
     example: Annotated[str, typer.Option(help="a shipped example / 随附示例")] = "",
     data: Annotated[Path | None, typer.Option(help="folder with the tables / 数据目录")] = None,
     state: StateOption = DEFAULT_STATE,
-    port: Annotated[int, typer.Option(help="port of the broker, 0 = any free one")] = 0,
+    port: Annotated[
+        int, typer.Option(help="port of the broker, 0 = any free one", min=0, max=65535)
+    ] = 0,
     speed: Annotated[
         float, typer.Option(help="seconds of the data a second, 0 = as fast as it goes", min=0)
     ] = 0,
@@ -87,9 +89,11 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option("--for", help="end by itself after so many seconds")
     ] = None,
-    speed: Annotated[int, typer.Option(help="how much faster loads run / 负荷加速比")] = 60,
+    speed: Annotated[int, typer.Option(help="how much faster loads run / 负荷加速比", min=1)] = 60,
     seed: Annotated[int, typer.Option(help="seed of the loads / 随机种子")] = 1,
-    port: Annotated[int, typer.Option(help="port of the pages, 0 = any free one")] = 8480,
+    port: Annotated[
+        int, typer.Option(help="port of the pages, 0 = any free one", min=0, max=65535)
+    ] = 8480,
     state: StateOption = Path("state-demo"),
     json: JsonOption = False,
 ) -> None:

@@ -152,10 +152,11 @@ class PageServer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             listener.close()
+            reason = error.strerror if isinstance(error, OSError) else error
             raise MeterprintError(
-                f"the pages cannot be served on {host}:{port}: {error.strerror}",
+                f"the pages cannot be served on {host}:{port}: {reason}",
                 hint="is the port taken? --port 0 takes any free one",
             ) from error
         return listener
