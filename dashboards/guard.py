@@ -126,7 +126,9 @@ def _check(door: Door, request: Request) -> Response | None:
     page = "text/html" in request.headers.get("accept", "")
     if page and request.method in READS and needed is not Right.OPEN:
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(back, safe='')}", status_code=303)
+        language = request.query_params.get("lang", "")
+        asked = f"&lang={quote(language, safe='')}" if language else ""
+        return RedirectResponse(f"/login?next={quote(back, safe='')}{asked}", status_code=303)
     return _refusal(401, "log in, or send a token", "Authorization: Bearer TOKEN, or /login")
 
 

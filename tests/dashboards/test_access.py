@@ -302,3 +302,26 @@ def test_what_nobody_thought_of_needs_the_most():
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert right_of(method, "/batches") is Right.STATE
     assert not re.search("static", right_of("GET", "/api/static/"))
+
+
+@pytest.mark.browser
+def test_a_person_logs_in_in_a_browser_and_is_led_to_where_he_wanted(guarded, browser):
+    url, _, _ = guarded
+    with browser(viewport={"width": 375, "height": 700}) as context:
+        page = context.new_page()
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{url}meters?lang=zh")
+        page.get_by_label("账号").fill("metrologist")
+        page.get_by_label("密码").fill("a wrong password")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").get_by_text("账号或密码不对").wait_for()
+        page.get_by_label("密码").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/meters?lang=zh")
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        page.goto(url)
+        assert page.locator("form.event").count() == 0
+        page.get_by_role("button", name="退出").click()
+        page.wait_for_url("**/login")
+        assert faults == []

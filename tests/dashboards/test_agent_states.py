@@ -112,8 +112,9 @@ def _watched(tmp_path, browser, meter):
             site.terminate()
             assert site.wait(timeout=30) == 0
         page.locator(".lost").wait_for(state="visible", timeout=30_000)
-        with running(tmp_path, *words, log="second") as (agent, _, _):
+        with running(tmp_path, *words, log="second") as (agent, _, log):
             kept = until(agent, lambda: _depth(gateway), lambda depth: depth > 400)
+            assert "broker_unreachable" in log.read_text()
             with serving(tmp_path, *options, log="again") as (site, url, _, _):
                 page.goto(f"{url}meters?lang=en")
                 busy = page.get_by_test_id("ill-gw").filter(has_text="catching up")

@@ -195,6 +195,8 @@ def test_an_occupied_port_is_named_with_the_way_out(tmp_path, plant):
             answer = refused(*asked, *ports)
             assert str(port) in answer
             assert "hint:" in answer
+        words = ("replay", "--example", "steel_plant", "--state", tmp_path / "replay")
+        assert str(port) in refused(*words, "--port", port)
 
 
 def test_a_broken_plant_file_starts_nothing(tmp_path):
