@@ -5,12 +5,14 @@ Bytes are verified before anything is parsed. Validly signed is always journalle
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
-from mrv.channel import parse_table
-from mrv.envelope import MAX_BYTES, parse
+from mrv.channel import ChannelTable, parse_table
+from mrv.envelope import MAX_BYTES, Envelope, parse
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
     BadSignature,
@@ -20,7 +22,12 @@ from mrv.verification.note import (
     identity,
     open_note,
     split,
+    written,
 )
+
+ADDED = "lines that no enrolled key has signed, or not as they are written"
+"""Beside a genuine signature: a copy somebody has added to. It would be kept in place of the real
+note, as both have the identity of their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,13 @@ class Accepted:
     """Its entry."""
     fault: str = ""
     """Why its header links nothing, "" = it can be read."""
+    sent_as: str = ""
+    """Identity its sender knows it by, where the journal keeps it under another one."""
+
+    @property
+    def receipted(self) -> str:
+        """Identity to name in a receipt."""
+        return self.sent_as or self.draft.identity
 
 
 def judge(
@@ -55,30 +69,54 @@ def judge(
     if len(note) > MAX_BYTES:
         return Quarantined("too_large", f"{len(note)} bytes")
     try:
-        text, _ = split(note)
+        text, lines = split(note)
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
     if not keys:
         return Quarantined("unknown_agent", agent)
     try:
-        open_note(note, keys)
+        opened = open_note(note, keys)
     except BadSignature as error:
         return Quarantined("bad_signature", str(error))
     except (UnknownSigner, MalformedNote) as error:
         return Quarantined("bad_signature", str(error))
+    if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
+        return Quarantined("bad_signature", ADDED)
     name = identity(text)
-    if table:
-        try:
-            parsed = parse_table(text)
-        except MeterprintError as error:
-            return Accepted(Draft(EntryKind.TABLE, note, name), str(error))
-        fault = "" if (parsed.site, parsed.agent) == (site, agent) else "another site or agent"
-        return Accepted(Draft(EntryKind.TABLE, note, name), fault)
     try:
-        envelope = parse(text)
+        spoken = _spoken(text, table=table)
     except MeterprintError as error:
-        return Accepted(Draft(EntryKind.ENVELOPE, note, name), str(error))
-    if (envelope.site, envelope.agent) != (site, agent):
-        return Accepted(Draft(EntryKind.ENVELOPE, note, name), "another site or agent")
-    return Accepted(Draft(EntryKind.ENVELOPE, note, name, envelope=envelope))
+        kind = EntryKind.TABLE if table else EntryKind.ENVELOPE
+        return Accepted(Draft(kind, note, name), str(error))
+    envelope = spoken if isinstance(spoken, Envelope) else None
+    kind = EntryKind.TABLE if envelope is None else EntryKind.ENVELOPE
+    if spoken.agent != agent:
+        return _in_another_name(kind, note, name)
+    if spoken.site != site:
+        return Accepted(Draft(kind, note, name), "another site")
+    return Accepted(Draft(kind, note, name, envelope=envelope))
+
+
+def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
+    """What a signed text says. Raises MeterprintError where it is neither.
+
+    The topic says what to expect and no more: an envelope somebody repeats on the birth topic is
+    an envelope, or it would stand in the journal as a table in place of the real one.
+    """
+    try:
+        return parse_table(text) if table else parse(text)
+    except MeterprintError:
+        with suppress(MeterprintError):
+            return parse(text) if table else parse_table(text)
+        raise
+
+
+def _in_another_name(kind: EntryKind, note: bytes, name: str) -> Accepted:
+    """What an agent signed in the name of another: kept beside the real one, never instead of it.
+
+    The identity leaves the signature out, so the real one has the same; this one goes under the
+    hash of the whole note.
+    """
+    own = hashlib.sha256(note).hexdigest()
+    return Accepted(Draft(kind, note, own), "another agent", sent_as=name)

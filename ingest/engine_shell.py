@@ -26,7 +26,7 @@ from footprint.timeline import OPEN, Batch
 from ingest.entry import Entry, EntryKind
 from ingest.facts import load_facts, read_fact
 from ingest.journal import Journal, JournalError
-from ingest.kernels import on_demand
+from ingest.kernels import OnDemand, on_demand
 from ingest.result_store import Basis, ResultStore, Revision
 from ingest.series_parquet import MANIFEST, ParquetStore
 from ingest.stored_readings import StoredReadings
@@ -70,7 +70,7 @@ class EngineShell:
         self._lock = threading.RLock()
         self.facts: list[Fact] = []
         self._index = 0
-        self._offered: dict[int, Envelope] = {}
+        self._offered: dict[int, tuple[str, Envelope]] = {}
         self._everything = True
         self._touched: dict[SeriesKey, tuple[int, int]] = {}
         self._told: set[str] = set()
@@ -84,13 +84,15 @@ class EngineShell:
         """Set when a segment was written: there may be something to merge."""
         self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
         self.store: ParquetStore | None = None
+        self.demand = OnDemand()
         self.readings: EnvelopeIndex
         if folder is None:
             self._kernels = kernels or PYTHON
             self.readings = MemoryReadings()
             self.results = ResultStore()
         else:
-            self._kernels = kernels or on_demand()
+            self._kernels, self.demand = on_demand()
+            self._kernels = kernels or self._kernels
             self.store = _opened(folder / SEGMENTS)
             if not self._holds(self.store.taken, self.store.anchor):
                 log.warning("segments_of_another_journal", hint="they are built anew")
@@ -141,18 +143,36 @@ class EngineShell:
         size = self._journal.size
         start = self._index
         with self._lock:
-            for entry in self._journal.entries(start, size):
-                self._take(entry)
-                if progress is not None and entry.index % 500 == 0:
-                    progress(entry.index, size)
+            while self._index < size:
+                offered = self._offered.pop(self._index, None)
+                if offered is not None:
+                    self._take_envelope(self._index, *offered)
+                else:
+                    self._read(self._next_offered(size), size, progress)
                 if self.store is not None and self.store.pending >= SEGMENT:
                     self.seal()
+            for index in [i for i in tuple(self._offered) if i < self._index]:
+                del self._offered[index]
         return self._index - start
 
-    def offer(self, index: int, envelope: Envelope) -> None:
+    def _next_offered(self, size: int) -> int:
+        """The next entry that ingest has parsed for us, the journal's end where there is none."""
+        later = [index for index in tuple(self._offered) if index > self._index]
+        return min(later, default=size)
+
+    def _read(self, stop: int, size: int, progress: Callable[[int, int], None] | None) -> None:
+        """Take entries from the journal up to `stop`, or until there is a segment to seal."""
+        for entry in self._journal.entries(self._index, stop):
+            self._take(entry)
+            if progress is not None and entry.index % 500 == 0:
+                progress(entry.index, size)
+            if self.store is not None and self.store.pending >= SEGMENT:
+                return
+
+    def offer(self, index: int, identity: str, envelope: Envelope) -> None:
         """An envelope of the journal that ingest has parsed already, to spare doing it again."""
-        if len(self._offered) < MAX_OFFERED:
-            self._offered[index] = envelope
+        if self._index <= index and len(self._offered) < MAX_OFFERED:
+            self._offered[index] = (identity, envelope)
 
     def _take(self, entry: Entry) -> None:
         self._index = entry.index + 1
@@ -164,16 +184,21 @@ class EngineShell:
                 if isinstance(self.readings, StoredReadings):
                     self.readings.tables.append(entry.index)
             else:
-                envelope = self._offered.pop(entry.index, None)
-                if envelope is None:
-                    envelope = parse(split(entry.note)[0])
-                self._take_envelope(entry.identity, envelope)
-                if entry.index >= self.results.basis.entries:
-                    self._touch_envelope(envelope)
+                self._take_envelope(entry.index, entry.identity, self._own(entry))
         except MeterprintError as error:
             self.entry_findings.append(_unreadable(entry.index, str(error)))
             if isinstance(self.readings, StoredReadings):
                 self.readings.unreadable.append((entry.index, str(error)[:200]))
+
+    def _own(self, entry: Entry) -> Envelope:
+        """The envelope of an entry. Raises MeterprintError where it speaks for somebody else."""
+        text, signatures = split(entry.note)
+        envelope = parse(text)
+        signer = signatures[0].name
+        if (envelope.site, envelope.agent) != (self._journal.site, signer):
+            said = f"{envelope.site}/{envelope.agent}"
+            raise MeterprintError(f"signed by {signer}, speaks for {said}")
+        return envelope
 
     def _table(self, entry: Entry) -> None:
         """Take in a channel table; who speaks for its registers may have changed."""
@@ -182,13 +207,16 @@ class EngineShell:
         if entry.index >= self.results.basis.entries:
             self._told |= {channel.name.partition(".")[0] for channel in table.channels}
 
-    def _take_envelope(self, identity: str, envelope: Envelope) -> None:
+    def _take_envelope(self, index: int, identity: str, envelope: Envelope) -> None:
+        self._index = index + 1
         self.readings.add_envelope(identity, envelope)
         self._memory_readings += envelope.readings
+        if index >= self.results.basis.entries:
+            self._touch_envelope(envelope)
 
     def _touch(self, entry: Entry) -> None:
         try:
-            self._touch_envelope(parse(split(entry.note)[0]))
+            self._touch_envelope(self._own(entry))
         except MeterprintError:
             return  # it is among the unreadable ones already
 
@@ -212,6 +240,10 @@ class EngineShell:
             self._memory_readings = self.readings.store.pending
             self.sealed.set()
             self.save()
+
+    def warm(self) -> None:
+        """Have the law compiled before it is needed; meant for a thread of its own."""
+        self.demand.warm()
 
     def compact(self) -> None:
         """Merge segments until there is nothing to merge; meant for a thread of its own."""

@@ -168,7 +168,7 @@ class Receiver:
             envelope = item.accepted.draft.envelope
             if envelope is None or not item.new:
                 named = also.setdefault(item.message.agent, [])
-                named.append((item.accepted.draft.identity, item.index))
+                named.append((item.accepted.receipted, item.index))
             if envelope is not None:
                 place = (envelope.agent, envelope.stream, envelope.epoch)
                 places.setdefault(place, []).append((envelope.seq, item.index))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-from typing import Any
 
 import typer
 
@@ -23,6 +21,7 @@ from meterprint import (
     commands_serve,
 )
 from meterprint.output import say_error
+from meterprint.state_everywhere import accept_state
 
 app = typer.Typer(
     name="meterprint",
@@ -53,23 +52,7 @@ def version() -> None:
     typer.echo(installed("meterprint"))
 
 
-def command() -> Any:
-    """The whole command line; `--state` is taken by commands that keep nothing there too."""
-    from typer.main import get_command
-
-    whole: Any = get_command(app)
-    leaves: list[Any] = []
-    groups = [whole]
-    while groups:
-        for one in groups.pop().commands.values():
-            (groups if hasattr(one, "commands") else leaves).append(one)
-    known = [param for one in leaves for param in one.params if "--state" in param.opts]
-    unused = copy.copy(known[0])
-    unused.expose_value, unused.hidden = False, True
-    for one in leaves:
-        if not any("--state" in param.opts for param in one.params):
-            one.params.append(unused)
-    return whole
+accept_state(app)
 
 
 def main() -> None:
@@ -77,7 +60,7 @@ def main() -> None:
     from mrv.errors import InputError, MeterprintError
 
     try:
-        command()()
+        app()
     except MeterprintError as error:
         say_error(error)
         sys.exit(2)

@@ -100,7 +100,9 @@ class LiveSite:
         self.bridges: list[Bridge] = []
         try:
             for placed in bridges:
-                self.bridges.append(open_bridge(site, placed, self.broker, self._journalled))
+                self.bridges.append(
+                    open_bridge(site, placed, self.broker, self._journalled, self._bridge_state)
+                )
         except MeterprintError:
             self.close()
             raise
@@ -110,26 +112,32 @@ class LiveSite:
     def _committed(self, items: Sequence[Committed]) -> None:
         now = time.time_ns()
         for item in items:
-            envelope = item.accepted.draft.envelope
+            draft = item.accepted.draft
+            envelope = draft.envelope
             if item.new and envelope is not None:
                 if envelope.readings:
                     self.arrivals[envelope.agent] = now
-                self.site.engine.offer(item.index, envelope)
+                self.site.engine.offer(item.index, draft.identity, envelope)
                 for view in self.views.values():
                     view.projector.offer(item.index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
 
-    def _journalled(self, placed: Sequence[tuple[int, Envelope]]) -> None:
+    def _journalled(self, placed: Sequence[tuple[int, str, Envelope]]) -> None:
         now = time.time_ns()
-        for index, envelope in placed:
+        for index, identity, envelope in placed:
             if envelope.readings:
                 self.arrivals[envelope.agent] = now
-            self.site.engine.offer(index, envelope)
+            self.site.engine.offer(index, identity, envelope)
+            for view in self.views.values():
+                view.projector.offer(index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
+
+    def _bridge_state(self, agent: str, online: bool) -> None:
+        self.agent_states[agent] = AgentState(online, time.time_ns())
 
     def _state(self, agent: str, payload: bytes) -> None:
         if not self.site.keys_of(agent):
@@ -149,7 +157,10 @@ class LiveSite:
             log.warning("event_refused", agent=agent, error=str(error))
             topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
             refused = Refused(time.time_ns(), agent, topic, "event_refused", str(error), payload)
-            self.site.quarantine.add([refused])
+            try:
+                self.site.quarantine.add([refused])
+            except MeterprintError as full:
+                log.warning("event_not_kept", agent=agent, error=str(full), event=payload[:500])
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event and compute. Raises InputError."""
@@ -204,6 +215,7 @@ class LiveSite:
 
     def _merge(self) -> None:
         sealed = self.site.engine.sealed
+        self.site.engine.warm()
         while not self._stopping.is_set():
             sealed.wait()
             sealed.clear()

@@ -62,6 +62,7 @@ class SiteCollector(Collector):
         """Every family."""
         yield from self._ingest()
         yield from self._agents()
+        yield from self._bridges()
         yield from self._engine()
 
     def _ingest(self) -> Iterator[Metric]:
@@ -128,6 +129,35 @@ class SiteCollector(Collector):
             "Time since an agent's last readings came, since the start of the site's process",
             "agent",
             {name: max(now - at, 0) / NS for name, at in self._live.arrivals.items()},
+        )
+
+    def _bridges(self) -> Iterator[Metric]:
+        taken = CounterMetricFamily(
+            "meterprint_bridge_messages",
+            "Foreign messages, by outcome: received, duplicate, or the reason they were refused",
+            labels=["bridge", "outcome"],
+        )
+        readings = CounterMetricFamily(
+            "meterprint_bridge_readings",
+            "Readings of foreign messages: journalled, or null by flag",
+            labels=["bridge", "outcome"],
+        )
+        for bridge in self._live.bridges:
+            name, tally = bridge.mapping.agent, bridge.tally
+            taken.add_metric([name, "received"], tally.received)
+            taken.add_metric([name, "duplicate"], tally.duplicates)
+            for reason, count in tally.refused.copy().items():
+                taken.add_metric([name, reason], count)
+            readings.add_metric([name, "journalled"], tally.readings)
+            for flag, count in tally.flags.copy().items():
+                readings.add_metric([name, flag], count)
+        yield taken
+        yield readings
+        yield _gauges(
+            "bridge_online",
+            "1 while a bridge's broker is there",
+            "bridge",
+            {b.mapping.agent: float(b.connected.is_set()) for b in self._live.bridges},
         )
 
     def _engine(self) -> Iterator[Metric]:

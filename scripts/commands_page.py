@@ -10,7 +10,9 @@ from typing import Any
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from meterprint.cli import command as whole  # noqa: E402 (this tree, not an installed one)
+from typer.main import get_command  # noqa: E402 (after the path)
+
+from meterprint.cli import app  # noqa: E402 (this tree, not an installed one)
 
 PAGE = REPO / "docs" / "reference" / "commands.md"
 HEAD = """# Commands
@@ -50,7 +52,7 @@ def _options(command: Any) -> Iterator[tuple[str, str]]:
 def render() -> str:
     """The page."""
     parts = [HEAD]
-    for words, command in commands(whole()):
+    for words, command in commands(get_command(app)):
         parts.append(f"\n## meterprint {' '.join(words)}\n\n{_english(command.help)}\n")
         rows = list(_options(command))
         if rows:

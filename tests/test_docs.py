@@ -95,10 +95,12 @@ def test_the_page_of_the_commands_is_what_the_help_texts_say():
 
 
 def test_every_command_takes_a_state_directory_and_every_list_gives_json():
-    from meterprint.cli import command
+    from typer.main import get_command
+
+    from meterprint.cli import app
     from scripts.commands_page import commands
 
-    for words, one in commands(command()):
+    for words, one in commands(get_command(app)):
         options = {name for param in one.params for name in param.opts}
         assert "--state" in options, words
         if words[-1] in ("list", "show") or words in (("doctor",), ("reconcile",), ("check",)):

@@ -23,7 +23,7 @@ from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, rende
 from mrv.envelope import Clock, ClockState, Head
 from mrv.errors import InputError
 from mrv.receipt import parse_receipt
-from mrv.verification.note import SecretKey, identity, open_note, sign
+from mrv.verification.note import SecretKey, identity, open_note, sign, split
 
 SITE = "test-site"
 S = 10**9
@@ -307,3 +307,34 @@ def test_random_orders_and_twins_end_in_the_same_runs(bench):
         bench.take(*(e.note for e in arrivals[start : start + 7]))
     assert bench.journal.runs("agent-1", "line-1", "e" * 16) == ((0, 29, sent[29].identity),)
     assert bench.journal.verify() == []
+
+
+@pytest.mark.parametrize("first", ["forged", "real"])
+def test_what_an_agent_signs_in_anothers_name_never_stands_for_the_real_one(tmp_path, first):
+    bench = Bench(tmp_path)
+    other = SecretKey.generate("agent-2")
+    keys = {"agent-1": [bench.key.public], "agent-2": [other.public]}
+    bench.receiver = Receiver(
+        bench.journal, bench.quarantine, bench.ring.receipts, lambda name: keys.get(name, [])
+    )
+    sent = bench.envelopes(2)
+    text = split(sent[1].note)[0]
+    forged = sign(text, other)
+    bench.take(sent[0].note)
+    notes = {"forged": (forged, "agent-2"), "real": (sent[1].note, "agent-1")}
+    order = ["forged", "real"] if first == "forged" else ["real", "forged"]
+    taken = {name: bench.take(notes[name][0], agent=notes[name][1])[0] for name in order}
+    assert taken["real"].new
+    assert taken["forged"].new
+    ((agent, _, note),) = bench.receiver.receipts([taken["forged"]])
+    receipt = parse_receipt(open_note(note, [bench.ring.receipts.public]).text)
+    assert (agent, receipt.agent, receipt.ranges) == ("agent-2", "agent-2", ())
+    assert receipt.also == (identity(text),)
+    shell = EngineShell(bench.journal)
+    shell.catch_up()
+    assert shell.reading_count == 2
+    assert [f.rule for f in shell.entry_findings] == ["unreadable_entry"]
+    assert [link.identity for link in shell.readings.chain("agent-1", "line-1").links()] == [
+        e.identity for e in sent
+    ]
+    bench.close()
