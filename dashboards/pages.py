@@ -15,7 +15,6 @@ from dashboards.line_card import card
 from dashboards.page import Page
 from dashboards.read_model import ReadModel
 from dashboards.texts import explanations
-from footprint.batch import BatchState
 from mrv.errors import MeterprintError
 
 ROWS = 100
@@ -51,19 +50,20 @@ def router(read: ReadModel) -> APIRouter:
 
     @pages.get("/batches")
     def batches(request: Request, page: Annotated[int, Query(ge=1, le=MANY)] = 1) -> Response:
-        every = read.batches()
         start = (page - 1) * ROWS
+        rows = read.batches(start, ROWS)
+        total, provisional = read.batch_count()
         shown = Page(read, request)
-        partial = any(r.boundary == "gate_to_gate" for r in every[start : start + ROWS])
+        partial = any(r.boundary == "gate_to_gate" for r in rows)
         return shown.render(
             "batches.html",
             per_unit=shown.t("partial_per_unit") if partial else shown.t("per_unit"),
-            total=len(every),
-            open=sum(1 for r in every if r.state is BatchState.PROVISIONAL),
-            batches=every[start : start + ROWS],
+            total=total,
+            open=provisional,
+            batches=rows,
             first=start + 1,
             number=page,
-            older=start + ROWS < len(every),
+            older=start + ROWS < total,
         )
 
     @pages.get("/batches/{name}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from dashboards.agent_health import AgentState, Health, health
@@ -24,6 +25,8 @@ STALE_S = 15
 """Data older than this is shown as stale, s."""
 TREND = 24
 """Batches in a trend."""
+LOOK_BACK = 500
+"""Newest batches of a line among which the one shown and its trend are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,26 @@ class ReadModel:
         """The plant as stated last."""
         return self._running.plant()
 
-    def batches(self) -> list[BatchResult]:
-        """All batches, newest first."""
-        results = list(self._running.engine.results.values())
-        return sorted(results, key=lambda r: (-r.batch.start, r.batch.id))
+    def batches(self, start: int = 0, count: int | None = None) -> list[BatchResult]:
+        """Batches from place `start` on, newest first; only those asked for are read."""
+        results = self._running.engine.results
+        known = [b for b in self._running.engine.engine.batches() if b.id in results]
+        known.sort(key=lambda b: (-b.start, b.id))
+        stop = None if count is None else start + count
+        return [results[b.id] for b in known[start:stop]]
+
+    def batch_count(self) -> tuple[int, int]:
+        """Number of batches, and of those that are provisional."""
+        results = self._running.engine.results
+        return len(results), len(results.provisional)
+
+    def _newest(self, line: str) -> Iterator[BatchResult]:
+        """Batches of a line, newest first, read one by one."""
+        results = self._running.engine.results
+        for batch in reversed(self._running.engine.engine.timeline(line).ordered()[-LOOK_BACK:]):
+            result = results.get(batch.id)
+            if result is not None:
+                yield result
 
     def batch(self, name: str) -> BatchResult | None:
         """One batch."""
@@ -150,24 +169,25 @@ class ReadModel:
         plant = self.plant()
         if plant is None:
             return []
-        by_line: dict[str, list[BatchResult]] = {}
-        for result in self.batches():
-            by_line.setdefault(result.batch.line, []).append(result)
         found = []
         for line in plant.lines:
-            results = by_line.get(line.id, [])
-            settled = [r for r in results if r.per_unit is not None]
-            latest = results[0] if results else None
-            shown = settled[0] if settled else latest
+            latest = next(self._newest(line.id), None)
+            settled = next((r for r in self._newest(line.id) if r.per_unit is not None), None)
+            shown = settled or latest
             product = plant.product(shown.batch.product) if shown else None
-            alike = [r for r in settled if shown and r.batch.product == shown.batch.product]
-            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(alike[:TREND])]
+            alike = (
+                r
+                for r in self._newest(line.id)
+                if r.per_unit is not None and shown and r.batch.product == shown.batch.product
+            )
+            recent = list(islice(alike, TREND))
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(recent)]
             found.append(
                 LineNow(
                     line.id,
                     line.name,
                     latest,
-                    settled[0] if settled else None,
+                    settled,
                     product,
                     tuple(trend),
                     self._data_at(plant, line.id),
