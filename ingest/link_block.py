@@ -194,7 +194,7 @@ class LinkBlock:
     """Links of one stream out of one index part."""
 
     def __init__(self, table: Any) -> None:
-        self._table = table
+        self._agent, self._stream = table["agent"][0].as_py(), table["stream"][0].as_py()
         self._epoch = _texts(table["epoch"])
         self._boot = _texts(table["boot"])
         self.seq = table["seq"].to_numpy()
@@ -245,8 +245,8 @@ class LinkBlock:
         """The link of a row; its agent and stream are the block's."""
         flags = int(self._flags[row])
         return ChainLink(
-            agent=self._table["agent"][row].as_py(),
-            stream=self._table["stream"][row].as_py(),
+            agent=self._agent,
+            stream=self._stream,
             epoch=self._epoch[row],
             seq=int(self.seq[row]),
             identity=bytes(self._identity[row]).hex(),
@@ -260,8 +260,11 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> ChainLink | None:
-        """The first link that reaches `end`: a trusted one, then by (t_last, seq, identity)."""
+    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
+        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
+
+        One whose clock was trusted goes before all others.
+        """
         for by_end, ends in (
             (self._trusted_by_end, self._trusted_ends),
             (self._by_end, self._ends),
@@ -271,15 +274,20 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
-    def _first_of_alike(self, by_end: Any, place: int) -> ChainLink:
+    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
-        alike = [self.link(row)]
+        doubted = not self._flags[row] & TRUSTED
+        key = doubted, int(self.t_last[row]), int(self.seq[row])
+        found = (*key, self._name(row), row)
         for other in by_end[place + 1 :]:
-            if (self.t_last[other], self.seq[other]) != (self.t_last[row], self.seq[row]):
+            if (self.t_last[other], self.seq[other]) != key[1:]:
                 break
-            alike.append(self.link(int(other)))
-        return min(alike, key=lambda link: link.identity)
+            found = min(found, (*key, self._name(int(other)), int(other)))
+        return found
+
+    def _name(self, row: int) -> str:
+        return bytes(self._identity[row]).hex()
 
     def run_start(self, row: int) -> int:
         """First row of the unbroken run that `row` is in."""
