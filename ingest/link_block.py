@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mrv.reporting.clock_watch import ClockWatch
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
 HASH_BYTES = 32
@@ -137,6 +138,7 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
             held = late.setdefault((agent, stream), [agent, stream, 0, since])
             held[2], held[3] = held[2] + count, min(held[3], since)
     return {
+        "clocks": _merged_clocks(metas),
         "late": [late[place] for place in sorted(late)],
         "readings": sum(meta["readings"] for meta in metas),
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
@@ -152,10 +154,22 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
                 "equivocations",
                 "tables",
                 "unreadable",
-                "clocks",
             )
         },
     }
+
+
+def _merged_clocks(metas: Sequence[Any]) -> list[list[Any]]:
+    """One row a boot: [agent, stream, boot, the numbers of its `BootClock`]."""
+    watches: dict[tuple[str, str], ClockWatch] = {}
+    for meta in metas:
+        for agent, stream, boot, *numbers in meta.get("clocks", ()):
+            watches.setdefault((agent, stream), ClockWatch()).merge(boot, map(int, numbers))
+    return [
+        [*place, boot, *clock.numbers()]
+        for place, watch in sorted(watches.items())
+        for boot, clock in sorted(watch.boots.items())
+    ]
 
 
 @dataclass(frozen=True, slots=True)
