@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import given, settings
@@ -16,7 +17,8 @@ from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from mrv.envelope import Clock, ClockState, Column, Envelope
-from tests.footprint.test_engine import PLANT, S, World
+from mrv.reporting.substitution import mean_rate_fill
+from tests.footprint.test_engine import PLANT, S, World, table_of
 
 SPAN = 600
 """Seconds a world lasts."""
@@ -189,3 +191,49 @@ def test_output_spread_over_time_adds_up(amount, start, length, places):
     cuts = sorted({0, 3000, *places})
     parts = [spread(amount, start, start + length, a, b) for a, b in itertools.pairwise(cuts)]
     assert sum(parts) == amount
+
+
+def named(plant, agent):
+    """The plant with the agent that reads its first meter."""
+    changed = copy.deepcopy(plant)
+    changed["instruments"][0]["agent"] = agent
+    return changed
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10**9),
+    st.integers(1, SPAN - 1),
+    st.lists(st.integers(0, SPAN * 1000), max_size=8),
+)
+def test_a_gateway_that_takes_over_changes_no_window(seed, noon, places):
+    """One agent all day, or one until noon and another after: the register counts the same."""
+    draw = random.Random(seed)
+    rows = samples_of(draw, "m")
+    one = World(named(PLANT, "a"))
+    one.envelopes = envelopes("m", rows, 5)
+    two = World(named(PLANT, "a"))
+    two.state("registry", "plant_model", "x", named(PLANT, "b"), noon * S)
+    two.tables.append(("cfg", table_of("a")))
+    two.tables.append(("b", table_of("b")))
+    two.envelopes = envelopes("m", [row for row in rows if row[0] < noon * 1000 + 500], 5)
+    taken = envelopes("m", [row for row in rows if row[0] >= noon * 1000 - 900], 5)
+    prev = ""
+    for identity, envelope in taken:
+        name = f"b-{identity}"
+        two.envelopes.append((name, replace(envelope, agent="b", cfg="b", prev=prev)))
+        prev = name
+    cuts = [cut * 10**6 for cut in sorted({0, (SPAN + 100) * 1000, *places})]
+
+    def windows(world):
+        engine = world.engine()
+        plant = engine.knowledge.plants[-1][1]
+        found = engine.metered(plant, plant.sources[0]).meter.windows(cuts)
+        return [(w.corrected_value("kWh"), w.metered_value("kWh")) for w in found]
+
+    assert windows(one) == windows(two)
+
+
+@given(st.integers(0, 10**15), st.integers(1, 10**9), st.integers(0, 10**10))
+def test_a_fill_is_the_exact_share_of_the_covered_time_floored(amount, covered, missing):
+    assert mean_rate_fill(amount, covered, missing) == amount * missing // covered
