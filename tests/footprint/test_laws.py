@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from footprint.allocation import largest_remainder, spread
+from footprint.batch import Part
 from footprint.conservation import books
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
+from footprint.pools import line_pool
 from mrv.envelope import Clock, ClockState, Column, Envelope
 from mrv.reporting.substitution import mean_rate_fill
 from tests.footprint.test_engine import PLANT, S, World, table_of
@@ -237,3 +239,33 @@ def test_a_gateway_that_takes_over_changes_no_window(seed, noon, places):
 @given(st.integers(0, 10**15), st.integers(1, 10**9), st.integers(0, 10**10))
 def test_a_fill_is_the_exact_share_of_the_covered_time_floored(amount, covered, missing):
     assert mean_rate_fill(amount, covered, missing) == amount * missing // covered
+
+
+POOLED = (Part.IDLE, Part.UNATTRIBUTED, Part.SHARED)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**9))
+def test_what_batches_get_of_the_pools_is_what_the_pools_hold(seed):
+    """The second step is conserved like the first: Σ shares = Σ pools, register by register."""
+    engine = world_of(seed).engine()
+    plant = engine.knowledge.plants[0][1]
+    if len(engine.knowledge.plants) > 1:
+        return  # batches of two plant models may divide time into other windows
+    for source in plant.sources:
+        meter = engine.metered(plant, source).meter
+        plan = engine.plan(source.lines, plant)
+        ended = [b for b in engine.batches() if b.line in source.lines and b.end is not None]
+        groups = {g for b in ended for g in plan.groups_of(b, b.end) if not g.pending}
+        held = Fraction(0)
+        for group in groups:
+            if source.shared:
+                found = meter.windows([group.start, group.end])
+            else:
+                timeline = engine.timeline(source.lines[0])
+                times = (group.start, group.end, plant.policy.changeover)
+                found = line_pool(meter, timeline, *times).values()
+            held += sum((activity.corrected_value("kWh") for activity in found), Fraction(0))
+        rows = [s for b in ended for s in engine.batch(b.id).sources if s.source == source.id]
+        given_out = sum((v for row in rows for part, v in row.parts if part in POOLED), Fraction(0))
+        assert given_out == held
