@@ -127,6 +127,15 @@ class Meter:
         for window in stale:
             del self._windows[window]
 
+    def steady(self) -> Stretch | None:
+        """The one stretch of a counter that never changed its channel or meaning, else None."""
+        one = len(self.channels) == 1 and len(self.stretches) == 1
+        return self.stretches[0] if one and self.register.kind == "counter" else None
+
+    def remember(self, window: tuple[int, int], activity: Activity) -> None:
+        """Take in what somebody else has computed of a window by the same law."""
+        self._windows[window] = activity
+
     def windows(self, cuts: Sequence[int]) -> list[Activity]:
         """Activity in each window [cuts[i], cuts[i+1]); cuts in ns on whole milliseconds.
 

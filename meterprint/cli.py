@@ -17,6 +17,7 @@ from meterprint import (
     commands_metrology,
     commands_operation,
     commands_plant,
+    commands_recompute,
     commands_registry,
     commands_run,
     commands_serve,
@@ -34,6 +35,7 @@ app = typer.Typer(
 commands_run.register(app)
 commands_serve.register(app)
 commands_plant.register(app)
+commands_recompute.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
 commands_factors.register(app)
