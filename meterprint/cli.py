@@ -12,6 +12,7 @@ from meterprint import (
     commands_batch,
     commands_device,
     commands_evidence,
+    commands_factors,
     commands_influx,
     commands_metrology,
     commands_operation,
@@ -37,6 +38,7 @@ commands_plant.register(app)
 commands_recompute.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
+commands_factors.register(app)
 commands_evidence.register(app)
 commands_metrology.register(app)
 commands_device.register(app)

@@ -91,6 +91,8 @@ class Closure(StrEnum):
     """An envelope inside the stretch is missing."""
     CLOCK = "clock"
     """The closing envelope was stamped by a clock that is not trusted."""
+    EQUIVOCATION = "equivocation"
+    """Two envelopes of one number with other contents lie in the stretch."""
 
 
 class StreamChain:
