@@ -100,9 +100,9 @@ CODES: dict[str, tuple[str, str]] = {
     "rule_unknown_channel_table": ("通道表缺失", "channel table is missing"),
     "rule_tier_not_admissible": ("可信等级不被采纳", "assurance tier is not admissible"),
     "rule_clock_step": ("采集端时钟被调整", "clock of the agent was set"),
-    "rule_clock_was_wrong": (
-        "采集端时钟有误，真实时间已推算",
-        "the agent's clock was wrong; the true times are known",
+    "rule_clock_mended": (
+        "采集端时钟有误，已按真实时间计算",
+        "the agent's clock was wrong; counted at the true times",
     ),
     "rule_new_chain": ("数据流重新开始", "stream began anew"),
     "rule_equivocation": ("同一序号有两个数据信封", "two envelopes with one number"),

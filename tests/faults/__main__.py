@@ -37,6 +37,7 @@ SIZES = {
     "METERPRINT_FLOOD": "50000",
     "METERPRINT_HOSTILE": "500000",
     "METERPRINT_HOSTILE_TOPICS": "20000",
+    "METERPRINT_FLIPS": "2000",
     "METERPRINT_API_EXAMPLES": "2000",
 }
 """Sizes of the long form; what each means stands where it is read. Hostile input comes to 3½ times
@@ -48,6 +49,11 @@ PARTS: dict[str, tuple[Path, ...]] = {
     "network": (FOLDER / "test_network.py",),
     "disks": (FOLDER / "test_disk_full.py", FOLDER / "test_old_disks.py"),
     "restore": (FOLDER / "test_restore.py",),
+    "journal": (
+        FOLDER.parent / "ingest" / "test_journal_flips.py",
+        FOLDER.parent / "ingest" / "test_journal_power.py",
+        FOLDER.parent / "meterprint" / "test_backup.py",
+    ),
     "flood": (FOLDER / "test_flood.py",),
     "hostile": (FOLDER / "test_hostile.py", FOLDER / "test_hostile_ingest.py"),
     "interface": (FOLDER.parent / "dashboards" / "test_api_storm.py",),
