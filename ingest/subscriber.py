@@ -39,6 +39,8 @@ START_S = 5.0
 """How long a start waits for the agents' sessions to listen; they go on trying."""
 MAX_SESSIONS = 32
 """Agents with a session of their own; further ones share these, by a hash of their name."""
+NO_LEVEL = frozenset("/+#\0")
+"""Characters that no level of a topic has (MQTT 3.1.1, 4.7)."""
 STATE_BYTES = 4096
 """Longest state message that is looked at."""
 KINDS = ("readings/+", "birth", "state", "batch-events")
@@ -131,6 +133,10 @@ class Subscriber:
         """Give each enrolled agent that has none a session."""
         for agent in self._agents() if self._agents is not None else ():
             if agent in self._by_agent:
+                continue
+            if set(agent) & NO_LEVEL:
+                self._by_agent[agent] = self._door
+                log.error("agent_cannot_be_heard", agent=agent, hint="no topic has / + # in a name")
                 continue
             topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
             if len(self._own) < MAX_SESSIONS:

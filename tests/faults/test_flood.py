@@ -162,9 +162,10 @@ def test_agents_beyond_the_sessions_and_those_enrolled_later_are_listened_to(tmp
     journal = Journal(tmp_path / "journal.db", SITE, ring.checkpoints)
     quarantine = Quarantine(tmp_path / "quarantine.db")
     names = [f"agent-{number}" for number in range(MAX_SESSIONS + 4)]
+    odd = ["a/b", "a#", "a+"]  # enrolled, and no topic can be theirs
     keys = {name: SecretKey.generate(name) for name in [*names, "late"]}
     receiver = Receiver(journal, quarantine, ring.receipts, lambda a: [keys[a].public])
-    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: list(names))
+    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: [*odd, *names])
     publisher = client(mosquitto.port)
 
     notes = {}
