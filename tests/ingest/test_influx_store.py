@@ -103,6 +103,23 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks(address, bench, tmp_path
         store.close()
 
 
+@pytest.mark.influx
+def test_a_query_that_is_not_answered_is_an_error_too(address):
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        proxy.query_answers.append((503, {"Retry-After": "4"}, b"busy"))
+        with pytest.raises(InfluxError) as seen:
+            store.append([chunk([(10, 1)])])
+        assert seen.value.again_in_s == 4
+        for text in (b"<html>sign in</html>", b"[]"):
+            proxy.query_answers.append((200, {}, text))
+            with pytest.raises(InfluxError, match="as an InfluxDB does"):
+                store.append([chunk([(10, 1)])])
+        store.append([chunk([(10, 1)])])
+        assert values(store) == [1]
+        store.close()
+
+
 def test_a_pause_is_read_as_seconds_or_as_a_date_and_bounded():
     assert asked_pause("12", 0) == 12
     assert asked_pause("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_470) == 10
