@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,7 +38,8 @@ from ingest import mqtt_wire as wire
 from ingest.bridge import Bridge
 from ingest.bridge_chain import BridgeChain
 from ingest.bridge_decode import Decoder
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.collector import calm_collector
 from ingest.facts import FactWriter
@@ -47,7 +48,7 @@ from ingest.keyring import Keyring
 from ingest.mqtt_feed import BrokerAddress
 from ingest.projector import Projector
 from ingest.quarantine import Quarantine
-from mrv.envelope import Clock, ClockState
+from mrv.envelope import Clock, ClockState, Envelope
 from mrv.verification.note import SecretKey
 from scripts.servers import influxd_path
 from scripts.telegraf import telegraf_path
@@ -140,6 +141,12 @@ def bridge_process(
     quarantine = Quarantine(folder / "quarantine.db")
     projector = Projector(journal, store(), folder / "cursor")
     projector.start()
+
+    def journalled(placed: Sequence[tuple[int, str, Envelope]]) -> None:
+        for index, _, envelope in placed:
+            projector.offer(index, envelope)
+        projector.wake()
+
     bridge = Bridge(
         mapping(),
         plant(),
@@ -148,7 +155,7 @@ def bridge_process(
         SecretKey.generate("bridge"),
         BrokerAddress(port),
         lambda: CLOCK,
-        lambda _: projector.wake(),
+        journalled,
         now=lambda: now,
     )
     bridge.start()

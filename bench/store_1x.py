@@ -33,27 +33,31 @@ class Store1x:
     def begin(self) -> None:
         """An empty database for the next run; the one before is dropped."""
         if self._database:
-            self._ask(f'DROP DATABASE "{self._database}"')
+            self.ask(f'DROP DATABASE "{self._database}"')
         self._runs += 1
         self._database = f"run{self._runs}"
-        self._ask(f'CREATE DATABASE "{self._database}" WITH DURATION INF NAME rp')
+        self.create(self._database)
 
-    def store(self) -> SeriesStore:
-        """Our store over the database."""
+    def create(self, database: str) -> None:
+        """A database with the retention policy both sides write to."""
+        self.ask(f'CREATE DATABASE "{database}" WITH DURATION INF NAME rp')
+
+    def store(self, database: str = "") -> SeriesStore:
+        """Our store over a database; "" = that of the run."""
         from ingest.series_influx import InfluxStore
 
-        return InfluxStore(self.url, self._database, SITE)
+        return InfluxStore(self.url, database or self._database, SITE)
 
-    def count(self) -> int:
-        """Points of the run."""
-        answer = self._ask("SELECT count(*) FROM reading")
-        series = answer["results"][0].get("series")
+    def count(self, database: str = "") -> int:
+        """Points of a database; "" = that of the run."""
+        series = self.ask("SELECT count(*) FROM reading", database or self._database)
         return max(series[0]["values"][0][1:]) if series else 0
 
-    def _ask(self, text: str) -> dict:
-        body = urllib.parse.urlencode({"q": text, "db": self._database}).encode()
+    def ask(self, text: str, database: str = "") -> list[dict]:
+        """Series in the answer to an InfluxQL query."""
+        body = urllib.parse.urlencode({"q": text, "db": database, "epoch": "ms"}).encode()
         with urllib.request.urlopen(f"{self.url}/query", data=body, timeout=60) as answer:
-            return json.loads(answer.read())
+            return json.loads(answer.read())["results"][0].get("series", [])
 
 
 @contextmanager

@@ -18,7 +18,8 @@ import structlog
 
 from footprint.plant import PlantModel
 from ingest.bridge_chain import BridgeChain, head_of, latest
-from ingest.bridge_decode import TOO_LARGE, WINDOW, Decoder, Refused, Row
+from ingest.bridge_decode import WINDOW, Decoder, Row
+from ingest.bridge_json import TOO_LARGE, Refused
 from ingest.bridge_mapping import BridgeMapping
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError
@@ -78,6 +79,7 @@ class Bridge:
         broker: BrokerAddress,
         clock: Callable[[], Clock],
         on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None] | None = None,
+        on_state: Callable[[bool], None] | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self.mapping = mapping
@@ -88,13 +90,14 @@ class Bridge:
         self._quarantine = quarantine
         self._clock = clock
         self._on_journalled = on_journalled
+        self._on_state = on_state
         self._now = now
         self._decoder = Decoder(mapping, plant)
         channels = mapping.channels(plant)
         text = render_table(ChannelTable(journal.site, key.name, channels))
         self._table = Draft(EntryKind.TABLE, sign(text, key), identity(text))
         head = head_of(journal, key.name, mapping.stream)
-        for envelope in latest(journal, head, WINDOW):
+        for envelope in latest(journal, key.name, mapping.stream, head, WINDOW):
             self._remember(envelope)
         self._chain = BridgeChain(
             journal.site,
@@ -142,13 +145,13 @@ class Bridge:
                 self._feed.connect()
                 tries = 0
                 self.fault = ""
-                self.connected.set()
+                self._tell(online=True)
                 while not self._stopping.is_set():
                     self._step()
                 if self._commit():
                     self._feed.leave()
             except FeedLost as error:
-                self.connected.clear()
+                self._tell(online=False)
                 self.fault = str(error)
                 log.warning("broker_lost", bridge=self.mapping.agent, error=str(error))
                 self._mids.clear()  # they come again; what was taken is kept all the same
@@ -156,8 +159,17 @@ class Bridge:
                     self._commit()
                 self._stopping.wait(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
-        self.connected.clear()
+        self._tell(online=False)
         self._feed.close()
+
+    def _tell(self, *, online: bool) -> None:
+        """Say whether the foreign broker is there."""
+        if online:
+            self.connected.set()
+        else:
+            self.connected.clear()
+        if self._on_state is not None:
+            self._on_state(online)
 
     def _step(self) -> None:
         """Take what is there, and commit where it is time."""

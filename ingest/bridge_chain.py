@@ -126,20 +126,27 @@ def _time(row: Row) -> int:
 
 def head_of(journal: Journal, agent: str, stream: str) -> Head | None:
     """The envelope of a stream the journal took in last, None where it has none."""
-    heads = [h for h in journal.stream_heads() if (h.agent, h.stream) == (agent, stream)]
-    if not heads:
-        return None
-    last = max(heads, key=lambda head: journal.index_of(head.identity) or 0)
-    return Head(last.epoch, last.seq, last.identity)
+    heads = [
+        Head(h.epoch, h.seq, h.identity)
+        for h in journal.stream_heads()
+        if (h.agent, h.stream) == (agent, stream)
+    ]
+    return max(heads, key=lambda head: _index(journal, agent, stream, head), default=None)
 
 
-def latest(journal: Journal, head: Head | None, readings: int) -> list[Envelope]:
+def _index(journal: Journal, agent: str, stream: str, head: Head) -> int:
+    index = journal.index_at((agent, stream, head.epoch), head.seq, head.identity)
+    return -1 if index is None else index
+
+
+def latest(
+    journal: Journal, agent: str, stream: str, head: Head | None, readings: int
+) -> list[Envelope]:
     """The envelopes of a stream that end at `head`, newest first, with so many readings."""
     found: list[Envelope] = []
-    name = head.identity if head is not None else ""
-    while name and readings > 0 and len(found) < LOOK_BACK:
-        index = journal.index_of(name)
-        if index is None:
+    while head is not None and readings > 0 and len(found) < LOOK_BACK:
+        index = _index(journal, agent, stream, head)
+        if index < 0:
             break
         try:
             envelope = parse(split(journal.entry(index).note)[0])
@@ -147,5 +154,6 @@ def latest(journal: Journal, head: Head | None, readings: int) -> list[Envelope]
             break
         found.append(envelope)
         readings -= envelope.readings
-        name = envelope.prev or (envelope.after.identity if envelope.after else "")
+        before = Head(head.epoch, head.seq - 1, envelope.prev)
+        head = before if envelope.prev else envelope.after
     return found

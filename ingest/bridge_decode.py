@@ -8,109 +8,51 @@ stand; its bytes are kept in the quarantine as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from json.scanner import make_scanner
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple
 
 from footprint.plant import Instrument, PlantModel
+from ingest.bridge_json import (
+    ABSENT,
+    BAD_QUALITY,
+    CONFLICT,
+    MISSING,
+    NO_TIME,
+    NOT_A_NUMBER,
+    OUT_OF_RANGE,
+    REDELIVERED,
+    ROUNDED,
+    TIME_AHEAD,
+    TIME_BEHIND,
+    TOO_FINE,
+    UNKNOWN_DEVICE,
+    UNKNOWN_TOPIC,
+    WRONG_UNIT,
+    Numeral,
+    Refused,
+    at,
+    read_json,
+)
 from ingest.bridge_mapping import (
     ISO,
     TIME_FORMATS,
     BridgeMapping,
     MappedMessage,
     MappedValue,
-    Pointer,
 )
 from ingest.bridge_number import NUMBER, NotExact, OutOfRange, counts, iso_ns, unix_ns
 from mrv.quantity import unit
 from mrv.strict_json import is_plain
 
-MAX_ROUTES = 100_000
+MAX_ROUTES = 20_000
 """Topics whose way is remembered; beyond that they are looked up again."""
+LONG_TOPIC = 512
+"""Bytes of a topic that is too long to be remembered."""
 WINDOW = 65_536
 """Messages that may be unacknowledged at once: MQTT numbers them with 16 bits (§2.3.1)."""
-MALFORMED, TOO_LARGE = "malformed", "too_large"
-UNKNOWN_TOPIC, UNKNOWN_DEVICE = "unknown_topic", "unknown_device"
-NO_TIME, TIME_BEHIND, TIME_AHEAD = "no_time", "time_behind", "time_ahead"
-CONFLICT = "conflict"
-"""Reasons for which a message is refused; a conflict states another value for a time we know."""
-MISSING, NOT_A_NUMBER, TOO_FINE = "missing", "not_a_number", "too_fine"
-OUT_OF_RANGE, WRONG_UNIT, BAD_QUALITY = "out_of_range", "wrong_unit", "bad_quality"
-REDELIVERED = "redelivered"
-"""Flags of a null reading. `redelivered`: stamped on receipt, but the broker had sent it before."""
-ROUNDED = "rounded"
-"""Flag of a reading with digits beyond the resolution, where the mapping says to round."""
-_ABSENT: Any = object()
-
 Row = tuple[int, int | None, str, int, str]
 """(t ns UTC, counts or None, flag, length ns, tag) of one reading."""
-
-
-class Numeral(str):
-    """The text of a JSON number, which a string of the same characters is not."""
-
-    __slots__ = ()
-
-
-class Refused(Exception):
-    """The message is refused: a reason and what was seen."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Refused(MALFORMED, "a member stands twice")
-    return members
-
-
-def _no_number(text: str) -> NoReturn:
-    raise Refused(MALFORMED, f"{text} is no JSON")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=Numeral, parse_int=Numeral, parse_constant=_no_number
-)
-
-
-_SCAN: Callable[[str, int], tuple[Any, int]] = cast("Any", make_scanner)(_DECODER)
-"""The decoder without its care for white space around the value."""
-
-
-def read_json(payload: bytes) -> Any:
-    """The document, its numbers as Numeral. Raises Refused."""
-    try:
-        text = payload.decode()
-        try:
-            document, end = _SCAN(text, 0)
-            if end == len(text):
-                return document
-        except StopIteration:
-            pass
-        return _DECODER.decode(text)
-    except UnicodeDecodeError as error:
-        raise Refused(MALFORMED, f"not UTF-8 at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:
-        raise Refused(MALFORMED, f"no JSON: {str(error)[:200]}") from error
-
-
-def at(document: Any, pointer: Pointer) -> Any:
-    """What stands at a pointer (RFC 6901 §4), `_ABSENT` where there is nothing."""
-    for token in pointer:
-        if isinstance(document, dict):
-            document = document.get(token, _ABSENT)
-        elif isinstance(document, list) and token.isdecimal() and token.isascii():
-            place = int(token) if len(token) < 9 else len(document)
-            leading = len(token) > 1 and token[0] == "0"
-            document = document[place] if place < len(document) and not leading else _ABSENT
-        else:
-            return _ABSENT
-    return document
 
 
 @dataclass(slots=True)
@@ -161,7 +103,7 @@ class Decoder:
         self._mapping = mapping
         self._plant = plant
         self._memories: dict[str, _Memory] = {}
-        self._devices: dict[tuple[int, str], _Route | None] = {}
+        self._devices: dict[tuple[int, str], _Route] = {}
         self._topics: dict[bytes, _Route | MappedMessage] = {}
         self._known = 0
         self._patterns = [
@@ -194,7 +136,7 @@ class Decoder:
             fault = REDELIVERED
         elif message.quality_pointer is not None:
             seen = at(document, message.quality_pointer)
-            if seen is _ABSENT or _word(seen) not in message.good:
+            if seen is ABSENT or _word(seen) not in message.good:
                 fault = BAD_QUALITY
         rows, flags, twins = [], [], 0
         for register in route.registers:
@@ -204,10 +146,10 @@ class Decoder:
                 flag, count = _number(register, document)
             t = moment - value.length if value.stamped_end else moment
             memory = register.memory
-            known = memory.seen.get(t, _ABSENT)
-            if known is _ABSENT and memory.before:
-                known = memory.before.get(t, _ABSENT)
-            if known is not _ABSENT and (count is None or known is not None):
+            known = memory.seen.get(t, ABSENT)
+            if known is ABSENT and memory.before:
+                known = memory.before.get(t, ABSENT)
+            if known is not ABSENT and (count is None or known is not None):
                 if count is not None and known != count:
                     raise Refused(CONFLICT, f"{register.channel} at {t}: {known}, now {count}")
                 twins += 1
@@ -256,7 +198,8 @@ class Decoder:
             if way is not None:
                 if len(self._topics) >= MAX_ROUTES:
                     self._topics.clear()
-                self._topics[topic] = way
+                if len(topic) <= LONG_TOPIC:
+                    self._topics[topic] = way
                 return way
         raise Refused(UNKNOWN_TOPIC, "/".join(levels)[:200])
 
@@ -270,17 +213,16 @@ class Decoder:
         return route
 
     def _of_device(self, place: int, message: MappedMessage, device: str) -> _Route | None:
-        key = (place, device)
-        if key in self._devices:
-            return self._devices[key]
+        route = self._devices.get((place, device))
+        if route is not None:
+            return route
         name = message.only or (
             message.instruments.get(device, "") if message.instruments else device
         )
         instrument = self._plant.instrument(name)
         route = None if instrument is None else self._route(message, instrument)
-        if len(self._devices) >= MAX_ROUTES:
-            self._devices.clear()
-        self._devices[key] = route
+        if route is not None:  # strangers are not remembered: there is no end of their names
+            self._devices[place, device] = route
         return route
 
     def _route(self, message: MappedMessage, instrument: Instrument) -> _Route | None:
@@ -314,7 +256,7 @@ def _moment(route: _Route, document: Any) -> int:
     place = route.message.time
     seen = at(document, place.pointer or ())
     if not isinstance(seen, str):
-        raise Refused(NO_TIME, "nothing" if seen is _ABSENT else _word(seen)[:100])
+        raise Refused(NO_TIME, "nothing" if seen is ABSENT else _word(seen)[:100])
     try:
         if place.format == ISO:
             moment = iso_ns(seen, place.offset_s)
@@ -344,11 +286,11 @@ def _number(register: _Register, document: Any) -> tuple[str, int | None]:
         return WRONG_UNIT, None
     pointer = value.pointer
     if len(pointer) == 1 and type(document) is dict:
-        seen = document.get(pointer[0], _ABSENT)
+        seen = document.get(pointer[0], ABSENT)
     else:
         seen = at(document, pointer)
     if type(seen) is not Numeral:
-        if seen is _ABSENT or seen is None:
+        if seen is ABSENT or seen is None:
             return MISSING, None
         if not (value.as_text and type(seen) is str and NUMBER.fullmatch(seen)):
             return NOT_A_NUMBER, None

@@ -26,7 +26,7 @@ from footprint.timeline import OPEN, Batch
 from ingest.entry import Entry, EntryKind
 from ingest.facts import load_facts, read_fact
 from ingest.journal import Journal, JournalError
-from ingest.kernels import on_demand
+from ingest.kernels import OnDemand, on_demand
 from ingest.result_store import Basis, ResultStore, Revision
 from ingest.series_parquet import MANIFEST, ParquetStore
 from ingest.stored_readings import StoredReadings
@@ -84,13 +84,15 @@ class EngineShell:
         """Set when a segment was written: there may be something to merge."""
         self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
         self.store: ParquetStore | None = None
+        self.demand = OnDemand()
         self.readings: EnvelopeIndex
         if folder is None:
             self._kernels = kernels or PYTHON
             self.readings = MemoryReadings()
             self.results = ResultStore()
         else:
-            self._kernels = kernels or on_demand()
+            self._kernels, self.demand = on_demand()
+            self._kernels = kernels or self._kernels
             self.store = _opened(folder / SEGMENTS)
             if not self._holds(self.store.taken, self.store.anchor):
                 log.warning("segments_of_another_journal", hint="they are built anew")
@@ -238,6 +240,10 @@ class EngineShell:
             self._memory_readings = self.readings.store.pending
             self.sealed.set()
             self.save()
+
+    def warm(self) -> None:
+        """Have the law compiled before it is needed; meant for a thread of its own."""
+        self.demand.warm()
 
     def compact(self) -> None:
         """Merge segments until there is nothing to merge; meant for a thread of its own."""

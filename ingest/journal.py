@@ -62,7 +62,7 @@ class Journal:
             make_tables(self._db)
             self._check_site()
             self._frontier = self._load_frontier()
-            self._cold = ColdStore(self._db, path.with_name(COLD_FOLDER))
+            self._cold = ColdStore(self._db, self._lock, path.with_name(COLD_FOLDER))
         except (apsw.Error, UnicodeDecodeError, ValueError, TypeError) as error:
             raise JournalError(f"cannot open {path}: {error}", hint=CHECK) from error
         self._reader = EntryReader(self._db, self._lock, self._cold, lambda: self.size)

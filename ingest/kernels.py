@@ -14,8 +14,16 @@ from types import ModuleType
 from typing import Any
 
 from mrv.errors import MeterprintError
+from mrv.interval import NS_PER_MS
 from mrv.measurement import law
-from mrv.measurement.activity import Kernels
+from mrv.measurement.activity import (
+    PYTHON,
+    Kernels,
+    LawParameters,
+    amount_windows,
+    counter_windows,
+)
+from mrv.series import Series
 
 FUNCTIONS = (
     "muldiv",
@@ -55,26 +63,54 @@ def compiled() -> Kernels:
     def wrap(values: Sequence[int]) -> Any:
         return np.asarray(values, dtype=np.int64)
 
-    def zeros(size: int) -> Any:
-        return np.zeros(size, dtype=np.int64)
-
-    return Kernels(module.counter_law, module.amount_law, wrap, zeros)
-
-
-def on_demand() -> Kernels:
-    """The compiled laws, compiled or fetched from their cache when a window is first computed."""
-    import numpy as np  # noqa: PLC0415
-
-    def counter(*arguments: Any) -> None:
-        compiled().counter(*arguments)
-
-    def amount(*arguments: Any) -> None:
-        compiled().amount(*arguments)
-
-    def wrap(values: Sequence[int]) -> Any:
-        return np.asarray(values, dtype=np.int64)
+    def flags(values: Sequence[int]) -> Any:
+        return np.asarray(values, dtype=np.int8)
 
     def zeros(size: int) -> Any:
         return np.zeros(size, dtype=np.int64)
 
-    return Kernels(counter, amount, wrap, zeros)
+    made = Kernels(module.counter_law, module.amount_law, wrap, flags, zeros)
+    _exercise(made)
+    return made
+
+
+def _exercise(made: Kernels) -> None:
+    """Call both laws once, so that they are compiled now."""
+    series = Series([0, 1, 2], [0, 1, 2], [1, 1, 1], [0, 0, 0])
+    law_parameters = LawParameters(load=(1, 2), ppm=(0, 0))
+    counter_windows(series, [0, NS_PER_MS], law_parameters, made)
+    amount_windows(series, [0, NS_PER_MS], law_parameters, made)
+
+
+PLAIN_READINGS = 200_000
+"""Readings that are computed by the plain law before compiling is worth its time."""
+
+
+class OnDemand:
+    """Kernels that are plain at first and compiled once that pays; both give the same integers.
+
+    Compiling takes seconds on a new machine, fetching it from its cache half of one: a command
+    that looks at a batch never pays for it, and a server has it done beside its work by `warm`.
+    """
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._ready: Kernels | None = None
+
+    def choose(self, readings: int) -> Kernels:
+        """The kernels for so many readings."""
+        if self._ready is None:
+            self._done += readings
+            if self._done > PLAIN_READINGS:
+                self.warm()
+        return self._ready or PYTHON
+
+    def warm(self) -> None:
+        """Have the compiled kernels ready; may be called from a thread of its own."""
+        self._ready = compiled()
+
+
+def on_demand() -> tuple[Kernels, OnDemand]:
+    """Kernels for an engine, and what compiles them."""
+    demand = OnDemand()
+    return Kernels(choose=demand.choose), demand

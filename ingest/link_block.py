@@ -184,7 +184,7 @@ class LinkBlock:
     """Links of one stream out of one index part."""
 
     def __init__(self, table: Any) -> None:
-        self._table = table
+        self._agent, self._stream = table["agent"][0].as_py(), table["stream"][0].as_py()
         self._epoch = _texts(table["epoch"])
         self._boot = _texts(table["boot"])
         self.seq = table["seq"].to_numpy()
@@ -233,8 +233,8 @@ class LinkBlock:
         """The link of a row; its agent and stream are the block's."""
         flags = int(self._flags[row])
         return ChainLink(
-            agent=self._table["agent"][row].as_py(),
-            stream=self._table["stream"][row].as_py(),
+            agent=self._agent,
+            stream=self._stream,
             epoch=self._epoch[row],
             seq=int(self.seq[row]),
             identity=bytes(self._identity[row]).hex(),
@@ -248,18 +248,22 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> ChainLink | None:
-        """The first link that reaches `end`: by (t_last, seq, identity)."""
+    def closing(self, end: int) -> tuple[int, int, str, int] | None:
+        """(t_last, seq, identity, row) of the first link that reaches `end`."""
         place = int(np.searchsorted(self._ends, end))
         if place == len(self._ends):
             return None
         row = int(self._by_end[place])
-        alike = [self.link(row)]
+        key = int(self.t_last[row]), int(self.seq[row])
+        found = (*key, self._name(row), row)
         for other in self._by_end[place + 1 :]:
-            if (self.t_last[other], self.seq[other]) != (self.t_last[row], self.seq[row]):
+            if (self.t_last[other], self.seq[other]) != key:
                 break
-            alike.append(self.link(int(other)))
-        return min(alike, key=lambda link: link.identity)
+            found = min(found, (*key, self._name(int(other)), int(other)))
+        return found
+
+    def _name(self, row: int) -> str:
+        return bytes(self._identity[row]).hex()
 
     def run_start(self, row: int) -> int:
         """First row of the unbroken run that `row` is in."""

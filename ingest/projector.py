@@ -9,7 +9,6 @@ entries take turns with the oldest: live data is seen at once, and the set is th
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import TypeVar
 import structlog
 
 from ingest.back_off import BackOff
+from ingest.durable import replace_file
 from ingest.feed import Feed
 from ingest.journal import Journal
 from ingest.series import MarkedStore, SeriesStore
@@ -115,10 +115,9 @@ class Projector:
     def _step(self) -> int:
         self._ask()
         start, stop = self._next()
-        if start == stop:
-            return 0
-        self._feed.take(start, stop, self._is_done)
-        self._done(start, stop)
+        if start < stop:
+            self._feed.take(start, stop, self._is_done)
+            self._done(start, stop)
         if not self._stopping.is_set() and not 0 < self._store.pending < self._segment:
             self.settle()
         return stop - start
@@ -164,8 +163,8 @@ class Projector:
         if self._taken == self.cursor:
             return
         self._store.flush()
+        write_cursor(self._path, self._taken)
         self.cursor = self._taken
-        write_cursor(self._path, self.cursor)
         due = time.monotonic() >= self._mark_due and not self._stopping.is_set()
         if self._marked is not None and due:
             self._marked.mark(self.cursor)
@@ -239,13 +238,8 @@ class Projector:
 
 
 def write_cursor(path: Path, cursor: int) -> None:
-    """Keep a view's place in the journal, synced."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        file.write(f"{cursor}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    """Keep a view's place in the journal, synced. Raises FileRefused."""
+    replace_file(path, f"{cursor}\n".encode(), mode=0o644)
 
 
 def rebuild_store(

@@ -81,6 +81,20 @@ def no_rows() -> Rows:
     return Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8))
 
 
+def _tags(column: Any) -> Any:
+    """Tags of a column as an object array; None where all are ""."""
+    found = []
+    for chunk in column.chunks:
+        known = chunk.dictionary.to_pylist()
+        codes = chunk.indices.to_numpy()
+        if known not in ([""], []):
+            found.append(np.array(known, object)[codes])
+        else:
+            found.append(np.full(len(codes), "", object))
+    tags = np.concatenate(found) if len(found) != 1 else found[0]
+    return tags if any(c.dictionary.to_pylist() != [""] for c in column.chunks) else None
+
+
 def _filled(rows: Rows, *, tags: bool) -> Any:
     if tags:
         return np.full(len(rows), "", object) if rows.tag is None else rows.tag
@@ -281,8 +295,8 @@ class Segment:
         t, v, ok = (table[name].to_numpy() for name in ("t", "v", "ok"))
         if not amounts:
             return Rows(t, v, ok)
-        tags = np.array(table["tag"].to_pylist(), object)
-        return Rows(t, v, ok, table["length"].to_numpy(), tags)
+        length = table["length"].to_numpy()
+        return Rows(t, v, ok, length if length.any() else None, _tags(table["tag"]))
 
     def _groups(self, place: ChannelRows) -> range:
         """Row groups that hold rows of a channel."""

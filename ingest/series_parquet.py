@@ -454,7 +454,7 @@ class ParquetStore:
             segment = Segment(self._directory / entry.file, entry.footer, _uncached)
             for key, place in segment.directory.items():
                 rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
-                channels.setdefault(key, []).append(_slim(rows))
+                channels.setdefault(key, []).append(rows)
             segment.close()
         return {key: merged(parts) for key, parts in channels.items()}
 
@@ -533,13 +533,6 @@ def _claim(path: Path) -> TextIO | None:
 
 def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:
     return segment.decode(group, amounts=amounts)
-
-
-def _slim(rows: Rows) -> Rows:
-    """Rows without columns that say nothing."""
-    length = rows.length if rows.length is not None and rows.length.any() else None
-    tag = rows.tag if rows.tag is not None and any(rows.tag) else None
-    return Rows(rows.t, rows.v, rows.ok, length, tag)
 
 
 def _nearest(rows: Rows, moment: int, margin: int, *, before: bool) -> tuple[Rows, int | None]:

@@ -113,13 +113,15 @@ class StoredChain(StreamChain):
 
     def closing(self, end: int) -> ChainLink | None:
         """The first envelope that reaches `end`, None where none does."""
-        found = [super().closing(end)]
-        found += [p.block.closing(end) for p in self.sealed if p.extent.t_max >= end]
-        return min(
-            (link for link in found if link is not None),
-            key=lambda link: (link.t_last, link.seq, link.identity),
-            default=None,
-        )
+        hot = super().closing(end)
+        near = [part.block for part in self.sealed if part.extent.t_max >= end]
+        found = [(place, block) for block in near if (place := block.closing(end)) is not None]
+        if not found:
+            return hot
+        place, block = min(found, key=lambda pair: pair[0][:3])
+        if hot is not None and (hot.t_last, hot.seq, hot.identity) < place[:3]:
+            return hot
+        return block.link(place[3])
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""

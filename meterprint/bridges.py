@@ -12,7 +12,8 @@ from edge_agent.clock import system_clock
 from footprint.plant import PlantModel
 from footprint.reader import InputErrors, Node
 from ingest.bridge import Bridge
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from ingest.broker import Broker
 from ingest.keyring import load_or_make_key
 from ingest.mqtt_feed import BrokerAddress
@@ -74,6 +75,7 @@ def open_bridge(
     placed: PlacedMapping,
     own: Broker,
     on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None],
+    on_state: Callable[[str, bool], None],
 ) -> Bridge:
     """A bridge of the site, its key made and enrolled; not started. Raises InputError."""
     mapping, plant = placed.mapping, site.plant()
@@ -81,7 +83,8 @@ def open_bridge(
         raise InputError(
             f"the bridge {mapping.agent} has no plant to map to", hint="serve --plant plant.yaml"
         )
-    key = load_or_make_key(site.state / "keys" / "bridges" / f"{mapping.agent}.key", mapping.agent)
+    path = site.state / "keys" / f"bridge-{mapping.agent}.key"  # beside the site's: backed up so
+    key = load_or_make_key(path, mapping.agent)
     site.enrol_agent(key.public)
     return Bridge(
         mapping,
@@ -92,6 +95,7 @@ def open_bridge(
         _address(placed, own),
         system_clock,
         on_journalled,
+        lambda online: on_state(mapping.agent, online),
     )
 
 

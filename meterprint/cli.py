@@ -19,6 +19,7 @@ from meterprint import (
     commands_run,
 )
 from meterprint.output import say_error
+from meterprint.state_everywhere import accept_state
 
 app = typer.Typer(
     name="meterprint",
@@ -45,6 +46,9 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     typer.echo(installed("meterprint"))
+
+
+accept_state(app)
 
 
 def main() -> None:

@@ -77,7 +77,9 @@ class LiveSite:
         self.bridges: list[Bridge] = []
         try:
             for placed in bridges:
-                self.bridges.append(open_bridge(site, placed, self.broker, self._journalled))
+                self.bridges.append(
+                    open_bridge(site, placed, self.broker, self._journalled, self._bridge_state)
+                )
         except MeterprintError:
             self.close()
             raise
@@ -99,9 +101,14 @@ class LiveSite:
     def _journalled(self, placed: Sequence[tuple[int, str, Envelope]]) -> None:
         for index, identity, envelope in placed:
             self.site.engine.offer(index, identity, envelope)
+            for view in self.views.values():
+                view.projector.offer(index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
+
+    def _bridge_state(self, agent: str, online: bool) -> None:
+        self.agent_states[agent] = {"online": online, "t": str(time.time_ns())}
 
     def _state(self, agent: str, payload: bytes) -> None:
         if not self.site.keys_of(agent):
@@ -147,6 +154,7 @@ class LiveSite:
 
     def _merge(self) -> None:
         sealed = self.site.engine.sealed
+        self.site.engine.warm()
         while not self._stopping.is_set():
             sealed.wait()
             sealed.clear()

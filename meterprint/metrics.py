@@ -40,6 +40,7 @@ def metrics_text(live: LiveSite) -> str:
     for agent, state in live.agent_states.items():
         if isinstance(state.get("depth"), int):
             depth.labels(agent).set(state["depth"])
+    _bridges(registry, live)
     gauge("engine_lag", "Journal entries the engine has not taken in", live.site.engine.lag)
     gauge("chains_with_holes", "Streams whose agent is asked for envelopes", live.subscriber.holes)
     gauge("batches", "Batches known", len(live.site.engine.results))
@@ -60,3 +61,37 @@ def metrics_text(live: LiveSite) -> str:
     for rule, count in live.site.engine.batch_findings().items():
         odd.labels(rule).set(count)
     return generate_latest(registry).decode()
+
+
+def _bridges(registry: CollectorRegistry, live: LiveSite) -> None:
+    """What each bridge has taken in since the start."""
+    if not live.bridges:
+        return
+    taken = Gauge(
+        "meterprint_bridge_messages",
+        "Foreign messages, by outcome: received, duplicate, or the reason they were refused",
+        ["bridge", "outcome"],
+        registry=registry,
+    )
+    readings = Gauge(
+        "meterprint_bridge_readings",
+        "Readings of foreign messages: journalled, or null by flag",
+        ["bridge", "outcome"],
+        registry=registry,
+    )
+    online = Gauge(
+        "meterprint_bridge_online",
+        "Whether the foreign broker is there",
+        ["bridge"],
+        registry=registry,
+    )
+    for bridge in live.bridges:
+        name, tally = bridge.mapping.agent, bridge.tally
+        online.labels(name).set(bridge.connected.is_set())
+        taken.labels(name, "received").set(tally.received)
+        taken.labels(name, "duplicate").set(tally.duplicates)
+        for reason, count in tally.refused.copy().items():
+            taken.labels(name, reason).set(count)
+        readings.labels(name, "journalled").set(tally.readings)
+        for flag, count in tally.flags.copy().items():
+            readings.labels(name, flag).set(count)

@@ -19,7 +19,8 @@ from footprint.factor import Factor, factor_from_row, read_rows, row_of
 from footprint.plant import PlantModel, default_uncertainty
 from footprint.plant_reading import read_plant
 from footprint.reader import InputErrors, Node
-from ingest.bridge_mapping import BridgeMapping, read_bridges
+from ingest.bridge_file import read_bridges
+from ingest.bridge_mapping import BridgeMapping
 from mrv.errors import InputError, MeterprintError
 from mrv.interval import NS_PER_S
 from mrv.measurement.calibration import read_certificate
@@ -61,9 +62,7 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
     factors = _factor_files(path, source.tree, faults, elsewhere)
     members = {k: v for k, v in source.tree.items() if k not in FILE_ONLY}
     plant, found = read_plant(members)
-    if not found and (offset := _pool_offset(plant)):
-        policy = {**(members.get("policy") or {}), "pool_offset_s": str(offset)}
-        members["policy"] = policy
+    if not found and _state_offsets(members, plant):
         plant, found = read_plant(members)
     faults += found
     _certificates(source.tree, plant, faults)
@@ -192,19 +191,32 @@ def _certificates(tree: dict[str, Any], plant: PlantModel, faults: list[InputErr
                 value.fault("a day is expected", "write 2026-01-31")
 
 
-def _pool_offset(plant: PlantModel) -> int:
-    """Seconds by which pool windows of plant time lie beside those of UTC; 0 = nothing to state.
+def _state_offsets(members: dict[str, Any], plant: PlantModel) -> bool:
+    """Write beside windows of plant time how they lie beside those of UTC; whether any differ.
 
     The zone's standard time counts, so that windows keep their length when the clock changes.
     """
-    if plant.policy.pool_offset:
-        return 0
     try:
         standard = datetime(2026, 1, 1, tzinfo=ZoneInfo(plant.time_zone))
     except (ValueError, OSError, LookupError):
-        return 0
-    ahead = (standard.utcoffset() or timedelta()) - (standard.dst() or timedelta())
-    return int(ahead.total_seconds()) % (plant.policy.pool_window // NS_PER_S)
+        return False
+    ahead = int(
+        ((standard.utcoffset() or timedelta()) - (standard.dst() or timedelta())).total_seconds()
+    )
+    stated = False
+    pool = ahead % (plant.policy.pool_window // NS_PER_S)
+    if pool and not plant.policy.pool_offset:
+        members["policy"] = {**(members.get("policy") or {}), "pool_offset_s": str(pool)}
+        stated = True
+    balances = list(members.get("balances") or ())
+    for place, balance in enumerate(plant.balances):
+        offset = ahead % (balance.window // NS_PER_S)
+        if offset and not balance.offset:
+            balances[place] = {**balances[place], "offset_s": str(offset)}
+            stated = True
+    if balances:
+        members["balances"] = balances
+    return stated
 
 
 def _places(plant: PlantModel, faults: list[InputError]) -> None:

@@ -6,7 +6,7 @@ import yaml
 
 from footprint.plant_reading import read_plant
 from footprint.reader import Node
-from ingest.bridge_mapping import read_bridges
+from ingest.bridge_file import read_bridges
 from mrv.envelope import Clock, ClockState
 
 SITE = "bridge-site"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.bridge_decode import Decoder, Refused, at, read_json
+from ingest.bridge_decode import Decoder
+from ingest.bridge_json import Refused, at, read_json
 from ingest.bridge_number import NotExact, OutOfRange, counts, iso_ns, unix_ns
 from tests.ingest.bridging import BRIDGES, NOW, mapping, mappings, message, plant
 
@@ -120,6 +122,20 @@ def test_nobodys_messages_are_refused(decoder):
         assert refused.value.reason == reason
 
 
+def test_endless_strange_names_leave_nothing_behind():
+    text = BRIDGES.replace("topic: scale/out", "topic: scale/+")
+    decoder = Decoder(mapping(text), plant())
+    body = b'{"time":"2025-11-24T16:00:00Z","kg":1}'
+    tracemalloc.start()
+    for i in range(3000):
+        with suppress(Refused):
+            decoder.decode(b"shop/" + b"%d" % i * 2000 + b"/energy", message(MS), NOW)
+        decoder.decode(b"scale/" + b"%d" % i * 2000, body, NOW)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000
+
+
 def test_the_same_again_is_a_duplicate_and_another_value_a_conflict(decoder):
     first = decoder.decode(TOPIC, message(MS), NOW)
     again = decoder.decode(TOPIC, message(MS), NOW + 10**9, again=True)
@@ -216,7 +232,7 @@ def test_pointers_follow_the_examples_of_rfc_6901():
         b'{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\\\j":5,"k\\"l":6," ":7,"m~n":8}'
     )
     from footprint.reader import Node
-    from ingest.bridge_mapping import pointer_of
+    from ingest.bridge_file import pointer_of
 
     expected = {
         "": document,

@@ -67,6 +67,13 @@ def test_two_bridges_of_one_name_are_refused(files):
     assert "two bridges" in answer["errors"][0]["seen"]
 
 
+def test_the_example_of_the_guide_is_a_mapping(files):
+    _, plain, apart = files
+    text = (REPO / "docs" / "how-to" / "bridge.md").read_text()
+    apart.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    assert check(plain, "--bridge", apart)[0] == 0
+
+
 @pytest.mark.broker
 @pytest.mark.slow
 def test_serve_takes_in_foreign_devices_as_tier_d(files, tmp_path, mosquitto):
@@ -132,6 +139,10 @@ def test_serve_takes_in_foreign_devices_as_tier_d(files, tmp_path, mosquitto):
             events.readline()
         assert batch["state"] == "closed"
         assert batch["sources"][0]["parts"]["direct"] == "0.05"
+        metrics = urllib.request.urlopen(f"{url}metrics", timeout=30).read().decode()
+        assert 'meterprint_bridge_messages{bridge="hall-bridge",outcome="received"} 8.0' in metrics
+        agents = json.loads(urllib.request.urlopen(f"{url}api/v1/agents", timeout=30).read())
+        assert [row["online"] for row in agents if row["agent"] == "hall-bridge"] == [True]
         assert [source["tier"] for source in batch["sources"]] == ["D"]
     finally:
         program.send_signal(signal.SIGTERM)
