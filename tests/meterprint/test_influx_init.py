@@ -264,4 +264,5 @@ def test_status_shows_what_was_parked(tmp_path):
     report = json.loads(done.stdout)
     assert report["parked"] == {"unable_to_parse": 1}
     assert report["points"][0]["line"] == "reading value=1 1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", report["points"][0]["at"])
     assert report["lag"] == report["entries"] > 0
