@@ -8,10 +8,11 @@ import random
 import pytest
 
 from ingest.influx_connection import InfluxAddress, InfluxConnection, InfluxError, asked_pause
+from ingest.influx_halving import DOUBTFUL
 from ingest.influx_setup import prepare
 from ingest.park import KEPT, Park
 from ingest.projector import rebuild_store
-from ingest.series_influx import BATCH, DOUBTFUL, InfluxStore
+from ingest.series_influx import BATCH, InfluxStore
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 from tests.ingest.bad_servers import Proxy
