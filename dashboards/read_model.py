@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.agent_health import AgentState, Health, health
 from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
-from dashboards.running import Running
+from dashboards.running import Running, Trouble
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
 from footprint.plant import Instrument, LocalText, PlantModel, Product
@@ -63,7 +64,7 @@ class InstrumentRow:
     instrument: Instrument
     """The instrument."""
     certificate: str
-    """Certificate in force, "" = none."""
+    """Certificate in force, else the latest one; "" = none."""
     state: str
     """valid, expired, missing …"""
     due: int | None
@@ -73,6 +74,11 @@ class InstrumentRow:
     last_value: str
     """Its last reading with unit."""
 
+    @property
+    def age_s(self) -> int | None:
+        """Age of its last reading, s."""
+        return None if self.last_at is None else max((time.time_ns() - self.last_at) // 10**9, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
@@ -80,16 +86,34 @@ class AgentRow:
 
     name: str
     """Agent."""
-    online: bool | None
-    """None = it never said."""
-    depth: int | None
-    """Envelopes without receipt when it said so last."""
+    health: Health
+    """How it is now."""
+    state: AgentState | None
+    """What it said of itself last; None = it never said anything."""
     envelopes: int
     """Envelopes in the journal."""
     last_at: int | None
     """Time of its newest reading, ns UTC."""
+    seen_at: int | None
+    """When its last readings came, ns UTC; after a restart of the site, the time they bear."""
     quarantined: int
     """Messages in its name that were refused."""
+
+    @property
+    def depth(self) -> int | None:
+        """Envelopes without a receipt; None while nobody can know."""
+        return self.state.depth if self.state is not None and self.state.online else None
+
+    @property
+    def behind_s(self) -> int | None:
+        """Age of the oldest envelope without a receipt, s; None = no backlog is known."""
+        behind = None if self.state is None else self.state.behind(time.time_ns())
+        return None if behind is None else behind // 10**9
+
+    @property
+    def silent_s(self) -> int | None:
+        """How long ago its last readings came, s."""
+        return None if self.seen_at is None else max((time.time_ns() - self.seen_at) // 10**9, 0)
 
 
 class ReadModel:
@@ -172,9 +196,9 @@ class ReadModel:
         rows = []
         for item in plant.instruments:
             paper, state = knowledge.certificate_at(item.id, now)
+            if paper is None and (known := knowledge.certificates(item.id)):
+                paper = known[-1]
             due = paper.valid_to if paper else None
-            if paper is None and knowledge.certificates(item.id):
-                due = knowledge.certificates(item.id)[-1].valid_to
             at, value = self._last(item)
             rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
         return sorted(
@@ -205,19 +229,29 @@ class ReadModel:
             envelopes[agent] = envelopes.get(agent, 0) + len(chain)
             last[agent] = max(last.get(agent, 0), chain.last_time() or 0)
         quarantined = self._running.quarantined()
-        states = self._running.agent_states
+        states, arrivals = self._running.agent_states, self._running.arrivals
         names = sorted({*envelopes, *states, *quarantined})
-        return [
-            AgentRow(
-                name,
-                states.get(name, {}).get("online"),
-                states.get(name, {}).get("depth"),
-                envelopes.get(name, 0),
-                last.get(name) or None,
-                quarantined.get(name, 0),
+        now = time.time_ns()
+        rows = []
+        for name in names:
+            last_at, state = last.get(name) or None, states.get(name)
+            seen_at = arrivals.get(name, last_at)
+            rows.append(
+                AgentRow(
+                    name,
+                    health(state, seen_at, now),
+                    state,
+                    envelopes.get(name, 0),
+                    last_at,
+                    seen_at,
+                    quarantined.get(name, 0),
+                )
             )
-            for name in names
-        ]
+        return rows
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, [] = nothing."""
+        return self._running.troubles()
 
     def certificates(self) -> list[tuple[Certificate, str]]:
         """Every certificate of the plant's instruments with its state now."""

@@ -97,7 +97,7 @@ class EngineShell:
             if not self._holds(self.store.taken, self.store.anchor):
                 log.warning("segments_of_another_journal", hint="they are built anew")
                 self.store.clear()
-            self.readings = StoredReadings(self.store)
+            self.readings = StoredReadings(self.store, self._envelope)
             self.results = ResultStore(folder / RESULTS)
             if not self._holds(self.results.basis.entries, self.results.basis.anchor):
                 self.results.clear()
@@ -214,6 +214,11 @@ class EngineShell:
         if index >= self.results.basis.entries:
             self._touch_envelope(envelope)
 
+    def _envelope(self, identity: str) -> Envelope | None:
+        """An envelope of the journal, read again."""
+        index = self._journal.index_of(identity)
+        return None if index is None else parse(split(self._journal.entry(index).note)[0])
+
     def _touch(self, entry: Entry) -> None:
         try:
             self._touch_envelope(self._own(entry))
@@ -281,6 +286,9 @@ class EngineShell:
 
     def _note_wanted(self) -> None:
         """Turn what was touched into names of batches."""
+        for key, first, last in self.readings.take_restamped():
+            low, high = self._touched.get(key, (first, last))
+            self._touched[key] = (min(low, first), max(high, last))
         if self._fresh_facts or self._everything:
             self._understand()
         if self._everything:
@@ -451,7 +459,7 @@ class EngineShell:
                         hint="stop it first",
                     )
                 self.readings.store.clear()
-                self.readings = StoredReadings(self.readings.store)
+                self.readings = StoredReadings(self.readings.store, self._envelope)
             else:
                 self.readings = MemoryReadings()
             self.results.clear()
@@ -496,12 +504,10 @@ def _odd_chains(readings: EnvelopeIndex) -> Iterator[Finding]:
         if chain.late:
             count = (("envelopes", str(chain.late)),)
             yield Finding("late", f"{agent}/{stream}", chain.late_since, Severity.INFO, count)
-        steps = chain.clock_steps()
-        for link, step in steps:
+        for link, step in chain.clock_steps():
             numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
             yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
-        if steps:
-            yield from clock_findings(f"{agent}/{stream}", chain.links())
+        yield from clock_findings(f"{agent}/{stream}", readings.mended(agent, stream))
         for link in chain.new_starts():
             epoch = (("epoch", link.epoch),)
             yield Finding("new_chain", f"{agent}/{stream}", link.t, Severity.WARNING, epoch)
