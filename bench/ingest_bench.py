@@ -1,4 +1,4 @@
-"""Signed envelopes → MQTT → verified → journal → engine's readings, 100 and 20 readings each.
+"""Signed envelopes → MQTT → verified → journal → segments, 100 and 20 readings each.
 
 Limit of the same run: cores / Σ CPU cost a reading of the stages measured alone (MQTT receive,
 verify, parse, commit, store).
@@ -23,14 +23,16 @@ from bench.load_generator import LoadGenerator
 from bench.results import record
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
-from footprint.intake import MemoryReadings
 from ingest.broker import Mosquitto
 from ingest.collector import calm_collector
+from ingest.engine_shell import SEGMENT, EngineShell
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal
 from ingest.keyring import Keyring
 from ingest.quarantine import Quarantine
 from ingest.receiver import Receiver
+from ingest.series_parquet import ParquetStore
+from ingest.stored_readings import StoredReadings
 from ingest.subscriber import Subscriber
 from mrv.envelope import Clock, ClockState, parse
 from mrv.verification.note import SecretKey, identity, open_note, split
@@ -66,20 +68,27 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
     journal = Journal(folder / "journal.db", SITE, ring.checkpoints)
     quarantine = Quarantine(folder / "quarantine.db")
     receiver = Receiver(journal, quarantine, ring.receipts, lambda a: (keys[a].public,))
-    store = MemoryReadings()
+    engine = EngineShell(journal, folder=folder)
     total = sum(len(m) for m in made.values())
-    done = threading.Event()
-    count = 0
+    done, stop, wake = threading.Event(), threading.Event(), threading.Event()
 
     def committed(items: object) -> None:
-        nonlocal count
         for item in items:
-            if item.new and item.accepted.draft.envelope is not None:
-                store.add_envelope(item.accepted.draft.identity, item.accepted.draft.envelope)
-                count += 1
-        if count >= total:
-            done.set()
+            accepted = item.accepted.draft
+            if item.new and accepted.envelope is not None:
+                engine.offer(item.index, accepted.identity, accepted.envelope)
+        wake.set()
 
+    def follow() -> None:
+        while not stop.is_set():
+            wake.wait()
+            wake.clear()
+            engine.catch_up()
+            if engine.reading_count >= total * each:
+                done.set()
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
     broker = Mosquitto(folder / "broker")
     load = LoadGenerator(
         broker.port, [[(topic(agent), note) for note in notes] for agent, notes in made.items()]
@@ -91,11 +100,15 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
     started = time.perf_counter()
     load.go()
     if not done.wait(300):
-        raise SystemExit(f"only {count} of {total} envelopes arrived")
+        raise SystemExit(f"only {engine.reading_count} of {total * each} readings arrived")
     seconds = time.perf_counter() - started
     load.wait()
     subscriber.stop()
     broker.stop()
+    stop.set()
+    wake.set()
+    follower.join()
+    engine.close()
     journal.close()
     quarantine.close()
     return total * each / seconds
@@ -123,11 +136,17 @@ def stages(folder: Path, messages: list[bytes], key: SecretKey, each: int) -> di
     ]
     timed("commit", lambda: [journal.append(drafts[i : i + 200]) for i in range(0, 1500, 200)])
     journal.close()
-    store = MemoryReadings()
-    timed(
-        "store",
-        lambda: [store.add_envelope(d.identity, e) for d, e in zip(drafts, envelopes, strict=True)],
-    )
+    store = StoredReadings(ParquetStore(folder / "segments"))
+
+    def keep() -> None:
+        for place, (draft, envelope) in enumerate(zip(drafts, envelopes, strict=True)):
+            store.add_envelope(draft.identity, envelope)
+            if store.store.pending >= SEGMENT:
+                store.seal(place, draft.identity)
+        store.seal(len(drafts), drafts[-1].identity)
+
+    timed("store", keep)
+    store.store.close()
     cost["mqtt_receive"] = receive_cost(folder, sample) / readings
     return cost
 

@@ -30,6 +30,7 @@ BENCHES = {
     "recompute_1e8": "recompute_bench",
     "restate": "restate_bench",
     "verify": "verify_bench",
+    "verify_1k": "verify_bench",
     "agent": "agent_bench",
     "growth": "growth_bench",
 }

@@ -16,7 +16,7 @@ from edge_agent.outbox import KEEP_BYTES, KEEP_NS, TABLE_STREAM, Outbox, OutboxE
 from edge_agent.publisher import Publisher
 from edge_agent.scarcity import MEMORY_BYTES, Scarcity
 from edge_agent.source import RawReading
-from edge_agent.spells import Spell, part
+from edge_agent.spells import Known, Spell, part
 from mrv.channel import ChannelKind, ChannelTable, render_table
 from mrv.envelope import MAX_READINGS, Clock, Event
 from mrv.verification.note import SecretKey, identity, sign
@@ -54,6 +54,8 @@ class Agent:
         self._outbox = outbox
         self._clock = clock
         self._now = now
+        self._mono = mono
+        self._known: Known | None = None
         self._lock = threading.Lock()
         self._scarcity = Scarcity({c.name: c.kind for c in table.channels}, memory_bytes)
         self._gaps = GapWatch(
@@ -92,7 +94,7 @@ class Agent:
     def add(self, readings: Sequence[RawReading]) -> bool:
         """Take readings in; True where a stream is full and wants flushing."""
         full = False
-        clock = self._clock()
+        known = Known(self._clock(), self._now() - self._mono())
         with self._lock:
             for channel, gap in self._gaps.watch(readings):
                 self._buffers[self._streams[channel]].events.append(gap)
@@ -103,9 +105,10 @@ class Agent:
                 by_stream.setdefault(self._streams[reading.channel], []).append(reading)
             for stream, some in by_stream.items():
                 buffer = self._buffers[stream]
-                part(buffer.spells, some, clock)
+                part(buffer.spells, some, known, self._known)
                 buffer.size += len(some)
                 full = full or buffer.size >= MAX_READINGS
+            self._known = known
         return full
 
     def event(self, stream: str, event: Event) -> None:
@@ -119,13 +122,21 @@ class Agent:
             self.event(stream, event)
 
     def _cut(self, at: int | None) -> None:
-        """Sign everything buffered; events go with the latest readings of their stream."""
+        """Sign everything buffered.
+
+        A start goes with the first readings, other events with the latest: they were stamped by
+        the clock of then.
+        """
         for stream, buffer in self._buffers.items():
             if not buffer.spells and not buffer.events:
                 continue
             spells = buffer.spells or [Spell(self._clock(), None)]
             for spell in spells:
-                events = buffer.events if spell is spells[-1] else ()
+                events = [
+                    event
+                    for event in buffer.events
+                    if spell is (spells[0] if event.kind == "start" else spells[-1])
+                ]
                 cut = self._chains[stream].cut(
                     spell.readings, spell.clock, events, at, pair=spell.pair
                 )

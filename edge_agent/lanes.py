@@ -21,13 +21,13 @@ LIVE_BYTES = 1 << 20
 """… and their bytes."""
 BACKLOG_MESSAGES = 400
 """Messages of the backlog without a receipt at the most."""
-FIRST_BYTES = 64 << 10
-"""Window of the backlog to begin with, bytes: one envelope of the largest size."""
+FIRST_BYTES = 32 << 10
+"""Window of the backlog to begin with, and the smallest, bytes; one message is always let go."""
 MOST_BYTES = 2 << 20
 """Largest window of the backlog, bytes."""
-QUICK_S = 0.5
+QUICK_S = 0.25
 """A receipt within this time opens the window."""
-SLOW_S = 1.0
+SLOW_S = 0.5
 """A receipt later than this closes it by half, and nothing is added meanwhile."""
 RESEND_S = 2.0
 """Without a receipt for this long a message goes out again, s; each time twice as long."""

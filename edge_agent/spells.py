@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edge_agent.source import RawReading
-from mrv.envelope import Clock
+from mrv.envelope import Clock, ClockState
 from mrv.reporting.completeness import CLOCK_STEP_NS
 
 
@@ -38,20 +38,41 @@ class Spell:
         return last.t, last.mono
 
 
-def part(spells: list[Spell], readings: Iterable[RawReading], clock: Clock) -> None:
-    """Add readings that came while `clock` was known, to the last spell or to new ones."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was known of the clock when readings were handed over."""
+
+    clock: Clock
+    """Its state."""
+    offset: int
+    """Wall less monotonic time, ns."""
+
+
+NOTHING = Clock(ClockState.UNKNOWN, 1000, "none")
+"""State of a clock nobody has asked about."""
+
+
+def part(
+    spells: list[Spell], readings: Iterable[RawReading], now: Known, before: Known | None
+) -> None:
+    """Add readings to the last spell or to new ones.
+
+    They came after `before` and until `now`. One that was stamped by another setting of the clock
+    than stands now was stamped before it was set, so the state of now says nothing about it.
+    """
     spell = spells[-1] if spells else None
-    if spell is not None and spell.clock.state is not clock.state:
-        spell = None
+    earlier = NOTHING if before is None else before.clock
     for reading in readings:
         offset = reading.t - reading.mono if reading.mono else None
-        if spell is not None and offset is not None and spell.offset is not None:
-            moved = abs(offset - spell.offset) > CLOCK_STEP_NS
-        else:
-            moved = False
-        if spell is None or moved:
+        same = offset is None or abs(offset - now.offset) <= CLOCK_STEP_NS
+        clock = now.clock if same else earlier
+        if spell is None or spell.clock.state is not clock.state or _moved(spell.offset, offset):
             spell = Spell(clock, offset)
             spells.append(spell)
         spell.clock = clock
         spell.offset = offset if offset is not None else spell.offset
         spell.readings.append(reading)
+
+
+def _moved(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and abs(one - other) > CLOCK_STEP_NS

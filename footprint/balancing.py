@@ -148,7 +148,7 @@ def balance_windows(
         span = present[0][1].span()
         if span is None:
             continue
-        window, offset = balance.window, plant.policy.pool_offset
+        window, offset = balance.window, balance.offset
         low = span[0] if start is None else start
         high = span[1] if end is None else end
         place = (low + offset) // window * window - offset

@@ -155,6 +155,16 @@ class BatchResult:
         """Standard uncertainty of the figure per unit, kgCO2e; output is taken as counted."""
         return self.components.u / float(self.good) if self.good else None
 
+    @property
+    def partial(self) -> bool:
+        """Whether it covers a part of the life cycle up to the gate: gate to gate (ISO 14067)."""
+        return self.boundary == "gate_to_gate"
+
+    @property
+    def relative(self) -> bool:
+        """Whether an amount is in a unit that has no absolute meaning."""
+        return any(source.unit.endswith("_rel") for source in self.sources)
+
     def energy(self) -> Fraction:
         """Electric energy of the batch, kWh: the sum over sources metered in kWh or MWh."""
         scale = {"kWh": Fraction(1), "MWh": Fraction(1000)}

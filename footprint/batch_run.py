@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from footprint.activity_uncertainty import activity_components
@@ -13,7 +14,7 @@ from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.catalogue import FactorRequest
 from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity
-from footprint.plant import EmissionSource, PlantModel, Product
+from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share
 from footprint.pricing import Pricing
 from footprint.timeline import OPEN, Batch, TileKind, Timeline
@@ -331,5 +332,10 @@ class BatchRun:
 
 def policy_hash(plant: PlantModel) -> str:
     """SHA-256 of the policy in force, hex."""
-    policy = {k: str(v) for k, v in asdict(plant.policy).items()}
-    return hashlib.sha256(canonical(policy)).hexdigest()
+    return _hash_of(plant.policy)
+
+
+@lru_cache(maxsize=64)
+def _hash_of(policy: Policy) -> str:
+    texts = {k: str(v) for k, v in asdict(policy).items()}
+    return hashlib.sha256(canonical(texts)).hexdigest()

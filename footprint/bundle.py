@@ -17,6 +17,7 @@ from footprint.readings import ChannelSource, Readings, SignedGap
 from footprint.timeline import OPEN, Timeline
 from mrv.measurement.activity import PYTHON, Kernels
 from mrv.reporting.completeness import ChainLink, StreamChain
+from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 from mrv.strict_json import canonical, dumps
 
@@ -81,6 +82,10 @@ class ReadingsRecorder:
         """The stream's envelopes."""
         return self._readings.chain(agent, stream)
 
+    def mended(self, agent: str, stream: str) -> Sequence[Mending]:
+        """Envelopes of the stream whose stamps were proven wrong."""
+        return self._readings.mended(agent, stream)
+
     def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
         """Gaps stated; those within the time read so far are remembered."""
         gaps = self._readings.gaps(key)
@@ -141,6 +146,31 @@ def disclosed(timeline: Timeline, start: int, end: int) -> list[str]:
     return sorted({*names, *(b.id for b in (before, after) if b is not None)})
 
 
+def _links(readings: Readings, place: tuple[str, str], low: int, high: int) -> list[ChainLink]:
+    """Envelopes of a stream that the readings in [low, high] rest on, in the order of the chain.
+
+    Where stamps were proven wrong, the envelopes that prove it are among them.
+    """
+    chain = readings.chain(*place)
+    closing = chain.closing(high)
+    upto = max(high, closing.t_first if closing else high)
+    mended = readings.mended(*place)
+    also = [
+        m.link
+        for m in mended
+        if m.link.t_last + m.offset >= low and m.link.t_first + m.offset <= high
+    ]
+    while True:
+        kept = chain.between(low, upto, also)
+        names = {link.identity for link in kept}
+        missing = [
+            m.anchor for m in mended if m.link.identity in names and m.anchor.identity not in names
+        ]
+        if not missing:
+            return kept
+        also += missing
+
+
 def needs_of(engine: Engine, name: str, kernels: Kernels = PYTHON) -> Needs | None:
     """What a bundle of batch `name` must hold; None where there is no such batch."""
     recorder = ReadingsRecorder(engine.readings)
@@ -157,9 +187,7 @@ def needs_of(engine: Engine, name: str, kernels: Kernels = PYTHON) -> Needs | No
     links: list[ChainLink] = []
     for place in sorted(by_stream):
         low, high = by_stream[place]
-        chain = engine.readings.chain(*place)
-        closing = chain.closing(high)
-        links += chain.between(low, max(high, closing.t_first if closing else high))
+        links += _links(engine.readings, place, low, high)
     tables = {
         identity
         for found in recorder.sources_used.values()

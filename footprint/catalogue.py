@@ -132,13 +132,18 @@ class Catalogue:
 
     def _choice(self, factor: Factor, at: int, reason: str) -> Choice:
         carried = factor.valid_to is not None and at >= factor.valid_to
-        pct = factor.uncertainty_pct
-        default = self._default_pct.get(factor.category, FALLBACK_UNCERTAINTY_PCT)
+        pct, default = self.uncertainty(factor)
         return Choice(
             factor,
             "carried_forward" if carried and reason == "valid" else reason,
             carried,
             carried and at - (factor.valid_to or 0) > TWO_YEARS,
-            default if pct is None else pct,
-            pct is None,
+            pct,
+            default,
         )
+
+    def uncertainty(self, factor: Factor) -> tuple[Fraction, bool]:
+        """95 % half-width of a factor in per cent, and whether it is the policy's default."""
+        if factor.uncertainty_pct is not None:
+            return factor.uncertainty_pct, False
+        return self._default_pct.get(factor.category, FALLBACK_UNCERTAINTY_PCT), True

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from threading import Lock
+from functools import partial
+from threading import RLock
 
 from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
+from footprint.true_times import Gap, TrueTimes, stated_gaps
 from mrv.channel import Channel, ChannelTable
 from mrv.envelope import Column, Envelope
 from mrv.reporting.completeness import StreamChain, chain_link
+from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 
 
@@ -44,6 +47,10 @@ class EnvelopeIndex(ABC):
         self._sources: dict[str, list[ChannelSource]] = {}
         self._longest: dict[SeriesKey, int] = {}
         self._gaps: dict[SeriesKey, set[tuple[int, int, str]]] = {}
+        self._turn = RLock()
+        self.true_times = TrueTimes(
+            lambda place, boots: self.chain(*place).of_boots(boots), self.envelope, self._turn
+        )
 
     def add_table(self, identity: str, table: ChannelTable) -> None:
         """Take in a channel table."""
@@ -57,11 +64,12 @@ class EnvelopeIndex(ABC):
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope's place in its chain, its channels and its tagged amounts."""
-        self.chain(envelope.agent, envelope.stream).add(chain_link(envelope, identity))
-        for event in envelope.ev:
-            if event.kind == "gap" and event.end is not None and event.end > event.t:
-                place = SeriesKey(envelope.agent, envelope.stream, event.channel)
-                self.learn_gap(place, (event.t, event.end, event.reason))
+        place = (envelope.agent, envelope.stream)
+        link = chain_link(envelope, identity)
+        self.chain(*place).add(link)
+        self.true_times.saw(link)
+        for channel, gap in stated_gaps(envelope):
+            self.learn_gap(SeriesKey(*place, channel), gap)
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             if envelope.cfg not in self._cfgs.get(key, ()):
@@ -133,12 +141,42 @@ class EnvelopeIndex(ABC):
         return ChannelSource(key, tuple(entries))
 
     @abstractmethod
-    def span(self, key: SeriesKey) -> tuple[int, int] | None:
-        """Times of the first and last reading, ns; None where there is none."""
+    def signed_span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Signed times of the first and last reading, ns; None where there is none."""
 
     @abstractmethod
+    def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings by their signed times in [start, end), up to `margin` good ones beside."""
+
+    @abstractmethod
+    def envelope(self, identity: str) -> Envelope | None:
+        """An envelope whose clock was not trusted, as it was added; None where it is gone."""
+
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Times of the first and last reading, ns; None where there is none."""
+        moved = self.true_times.moved(key)
+        if moved is None:
+            return self.signed_span(key)
+        return moved.span(partial(self.signed_read, key))
+
     def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings in [start, end) and up to `margin` good ones on either side."""
+        moved = self.true_times.moved(key)
+        if moved is None:
+            return self.signed_read(key, start, end, margin)
+        return moved.read(partial(self.signed_read, key), start, end, margin)
+
+    def mended(self, agent: str, stream: str) -> Sequence[Mending]:
+        """Envelopes of a stream whose stamps were proven wrong, by true time."""
+        return self.true_times.mended((agent, stream))
+
+    def take_restamped(self) -> list[tuple[SeriesKey, int, int]]:
+        """(channel, first and last time) of readings that have moved since this was asked last."""
+        found = []
+        for key, first, last in self.true_times.take_restamped():
+            channels = {key} if key.channel else {k for ks in self._keys.values() for k in ks}
+            found += [(k, first, last) for k in sorted(channels) if k[:2] == key[:2]]
+        return found
 
     def longest(self, key: SeriesKey) -> int:
         """Length of the channel's longest amount, ns; 0 where it has none."""
@@ -146,6 +184,12 @@ class EnvelopeIndex(ABC):
 
     def tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel weighed for `batch`, in time order."""
+        moved = self.true_times.moved(key)
+        signed = self.signed_tagged(key, batch)
+        return signed if moved is None else moved.tagged(signed, batch)
+
+    def signed_tagged(self, key: SeriesKey, batch: str) -> Series:
+        """The same by signed times."""
         return series_of(sorted(self._tagged.get(key, {}).get(batch, {}).items()))
 
     def tags(self, key: SeriesKey) -> Sequence[str]:
@@ -154,8 +198,9 @@ class EnvelopeIndex(ABC):
 
     def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
         """Gaps stated for the channel or its whole stream, in the order of time."""
-        whole = SeriesKey(key.agent, key.stream, "")
-        stated = self._gaps.get(key, set()) | self._gaps.get(whole, set())
+        stated: set[Gap] = set()
+        for place in (key, SeriesKey(key.agent, key.stream, "")):
+            stated |= self.true_times.gaps(place, self._gaps.get(place, set()))
         return [SignedGap(*gap) for gap in sorted(stated)]
 
 
@@ -168,12 +213,14 @@ class MemoryReadings(EnvelopeIndex):
     def __init__(self) -> None:
         super().__init__()
         self._held: dict[SeriesKey, HeldSeries] = {}
-        self._turn = Lock()
+        self._doubted: dict[str, Envelope] = {}
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
         with self._turn:
             super().add_envelope(identity, envelope)
+            if not envelope.clk.state.trusted and envelope.boot:
+                self._doubted[identity] = envelope
             for column in envelope.cols:
                 key = SeriesKey(envelope.agent, envelope.stream, column.ch)
                 held = self._held.get(key)
@@ -181,16 +228,20 @@ class MemoryReadings(EnvelopeIndex):
                     held = self._held[key] = HeldSeries()
                 held.add(column)
 
-    def span(self, key: SeriesKey) -> tuple[int, int] | None:
-        """Times of the first and last reading, ns; None where there is none."""
+    def envelope(self, identity: str) -> Envelope | None:
+        """An envelope whose clock was not trusted."""
+        return self._doubted.get(identity)
+
+    def signed_span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Signed times of the first and last reading, ns; None where there is none."""
         held = self._held.get(key)
         if held is None:
             return None
         with self._turn:
             return held.span()
 
-    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
-        """Readings in [start, end) and up to `margin` good ones on either side."""
+    def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings by their signed times in [start, end), up to `margin` good ones beside."""
         held = self._held.get(key)
         if held is None:
             return Series([], [], [])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from footprint.authority import Authority
 from footprint.readings import ChannelSource, Readings, SignedGap
 from mrv.reporting.completeness import StreamChain
+from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 
 
@@ -28,6 +29,10 @@ class JoinedReadings:
     def chain(self, agent: str, stream: str) -> StreamChain:
         """The envelopes of a stream."""
         return self._readings.chain(agent, stream)
+
+    def mended(self, agent: str, stream: str) -> Sequence[Mending]:
+        """Envelopes of a stream whose stamps were proven wrong."""
+        return self._readings.mended(agent, stream)
 
     def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
         """Gaps stated for one channel."""

@@ -183,8 +183,10 @@ class Knowledge:
 
     def _read_certificates(self) -> dict[str, list[Certificate]]:
         certificates: dict[str, Certificate] = {}
+        recorded: dict[str, int] = {}
         for fact in self._of("certificate_recorded"):
             header = fact.header
+            recorded[fact.subject] = header.seq
             try:
                 certificates[fact.subject] = read_certificate(
                     fact.subject, fact.body, header.valid_from or 0, header.valid_to
@@ -192,7 +194,7 @@ class Knowledge:
             except BODY_FAULTS as error:
                 self._bad(fact, error)
         for fact in self._of("certificate_approved"):
-            if fact.subject in certificates:
+            if fact.subject in certificates and fact.header.seq > recorded[fact.subject]:
                 certificates[fact.subject] = replace(certificates[fact.subject], approved=True)
         for fact in self._of("certificate_revoked"):
             known = certificates.get(fact.subject)
@@ -262,6 +264,10 @@ class Knowledge:
     def certificates(self, instrument: str) -> Sequence[Certificate]:
         """Certificates of an instrument by the moment they hold from."""
         return self._certificates.get(instrument, ())
+
+    def all_certificates(self) -> list[Certificate]:
+        """Certificates of all instruments, by instrument and the moment they hold from."""
+        return [c for name in sorted(self._certificates) for c in self._certificates[name]]
 
     def certificate_at(
         self, instrument: str, moment: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +21,7 @@ from mrv.measurement.activity import (
     WindowSum,
     amount_windows,
     counter_windows,
+    plain,
 )
 from mrv.measurement.law import MARGIN
 from mrv.quantity import Quantity
@@ -150,7 +152,10 @@ class Meter:
         covered = self.whole(first, last).total.corrected
         amount = mean_rate_fill(covered, (last - first) // NS_PER_MS, missing // NS_PER_MS)
         stretch = next(s for s in self.stretches if s.start <= last - 1 < s.end)
-        return Activity(((stretch, WindowSum(corrected=amount, metered=amount)),))
+        points = len(stretch.law.load)
+        # The load of a dead register is unknown: its curve's points share the estimate evenly.
+        weights = (amount // points,) * points if points else ()
+        return Activity(((stretch, WindowSum(corrected=amount, metered=amount, weights=weights)),))
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
@@ -299,10 +304,16 @@ def _steps_ending_in(
         and series.t[-1] < stretch.end
     ):
         return series
-    places = [i for i in range(size) if stretch.start <= series.t[i] < stretch.end]
-    t = [int(series.t[i]) for i in places]
-    v = [int(series.v[i]) for i in places]
-    ok = [int(series.ok[i]) for i in places]
+    first = bisect_left(series.t, stretch.start)
+    stop = bisect_left(series.t, stretch.end)
+    if stretch.opening is None and joined:
+        while first > 0:
+            first -= 1
+            if series.ok[first]:
+                break
+    if stretch.opening is None and stretch.closing is None:
+        return Series(series.t[first:stop], series.v[first:stop], series.ok[first:stop])
+    t, v, ok = (list(plain(part[first:stop])) for part in (series.t, series.v, series.ok))
     good = [int(series.t[i]) for i in range(size) if series.ok[i]]
     from_start = sum(1 for moment in good if moment < cuts[0]) < MARGIN
     to_end = sum(1 for moment in good if moment >= cuts[-1]) < MARGIN
@@ -310,10 +321,6 @@ def _steps_ending_in(
         near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
         if near and (not t or t[0] > stretch.start):
             t, v, ok = [stretch.start, *t], [stretch.opening, *v], [1, *ok]
-    elif joined:
-        before = [i for i in range(size) if series.t[i] < stretch.start and series.ok[i]][-1:]
-        for i in before:
-            t, v, ok = [int(series.t[i]), *t], [int(series.v[i]), *v], [1, *ok]
     if stretch.closing is not None and (not t or t[-1] < stretch.end):
         near = to_end or stretch.end <= cuts[-1] or good[-1] >= stretch.end
         if near and t:

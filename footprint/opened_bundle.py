@@ -44,6 +44,7 @@ class OpenedBundle:
         self.closed: dict[str, ClosedBatch] = {}
         self.readings = MemoryReadings()
         self._held: Engine | None = None
+        self._entries: dict[str, list[tuple[str, int, bytes, bytes, list[bytes]]]] = {}
 
     def file(self, name: str) -> bytes:
         """Bytes of a file. Raises Broken where it is missing."""
@@ -95,6 +96,9 @@ class OpenedBundle:
 
     def entries(self, folder: str) -> list[tuple[str, int, bytes, bytes, list[bytes]]]:
         """(file, journal index, salt, note, proof) of the entries in a folder."""
+        held = self._entries.get(folder)
+        if held is not None:
+            return held
         entries = []
         for name in sorted(self.files):
             if not name.startswith(folder):
@@ -112,6 +116,7 @@ class OpenedBundle:
                 )
             except (MeterprintError, ValueError) as error:
                 raise Broken(f"{name}: {error}", name) from error
+        self._entries[folder] = entries
         return entries
 
     def engine(self) -> Engine:
@@ -134,4 +139,6 @@ class OpenedBundle:
             if result is None:
                 raise Broken(f"no fact starts batch {name!r} in a plant", RESULT)
             self.verdict.result = result
+            plant = self.engine().knowledge.plant_at(result.batch.start)
+            self.verdict.notes = plant.notes if plant is not None else ()
         return self.verdict.result

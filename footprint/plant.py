@@ -158,6 +158,8 @@ class Balance:
     """Length of the windows it is drawn up over, ns: the plant day."""
     k: Fraction = Fraction(2)
     """A residual beyond k·u is a finding."""
+    offset: int = 0
+    """How far plant time runs ahead of UTC, ns: windows begin at whole multiples of plant time."""
 
 
 @dataclass(frozen=True, slots=True)

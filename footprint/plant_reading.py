@@ -203,13 +203,14 @@ def _policy(node: Node) -> Policy:
 
 
 def _balance(node: Node) -> Balance:
-    node.members(("id", "main", "subs", "window_s", "k"))
+    node.members(("id", "main", "subs", "window_s", "k", "offset_s"))
     return Balance(
         node.child("id").text(),
         node.child("main").text(),
         node.child("subs").texts(),
         node.child("window_s").integer(86_400, low=60) * NS_PER_S,
         node.child("k").number("2", positive=True),
+        node.child("offset_s").integer(0) * NS_PER_S,
     )
 
 

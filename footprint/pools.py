@@ -162,6 +162,10 @@ def share(activity: Activity, keys: Sequence[tuple[str, int]], batch: str) -> Ac
         return Activity()
     total = sum(table.values())
     parts: list[tuple[Stretch, WindowSum]] = []
+    if len(table) == 1:  # all of it, as most windows of a line have one batch
+        for stretch, w in activity.parts:
+            parts.append((stretch, WindowSum(w.corrected, w.metered, w.gap, weights=w.weights)))
+        return Activity(tuple(parts))
     for stretch, window in activity.parts:
         parts.append(
             (

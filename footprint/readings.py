@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mrv.channel import Channel
 from mrv.reporting.completeness import StreamChain
+from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 
 
@@ -66,4 +67,8 @@ class Readings(Protocol):
 
     def gaps(self, key: SeriesKey) -> Sequence[SignedGap]:
         """Gaps stated for the channel or its whole stream, in the order of time."""
+        ...
+
+    def mended(self, agent: str, stream: str) -> Sequence[Mending]:
+        """Envelopes of a stream whose stamps were proven wrong, by true time."""
         ...

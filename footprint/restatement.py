@@ -72,13 +72,13 @@ def batches_around(engine: Engine, touched: Touched) -> set[str]:
     """Batches whose figure may rest on the time that was touched.
 
     The pool windows on either side count, and a window without output joins the next one that has
-    some; of the lines themselves also the batch before and the one after.
+    some; so do the batch before and the one after.
     """
     plants = [plant for _, plant in engine.knowledge.plants]
     if not plants:
         return set()
     window = max(plant.policy.pool_window for plant in plants)
-    timelines = [engine.timeline(line) for line in sharing(plants, touched.lines)]
+    timelines = [engine.timeline(line) for line in touched.lines]
     end = touched.end
     if end < OPEN:
         outputs = [t.output_after(end) for t in timelines]
@@ -97,8 +97,9 @@ def _neighbours(timeline: Timeline, start: int, end: int) -> set[str]:
 
 
 def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
-    """Time of lines whose batches are not the same."""
+    """Time of lines whose batches are not the same, and of those that share a source with them."""
     found = []
+    plants = [plant for _, plant in after.plants]
     for line, timeline in after.timelines.items():
         held = before.timelines.get(line)
         if held is timeline:
@@ -111,7 +112,7 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
                 start = min(b.start for b in pair)
                 if len(pair) == 2 and pair[0].start == pair[1].start and pair[0].end is None:
                     end = pair[1].end or OPEN
-                found.append(Touched(frozenset((line,)), start, end))
+                found.append(Touched(sharing(plants, (line,)), start, end))
     return found
 
 

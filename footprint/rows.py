@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from footprint.batch import BatchResult
+from footprint.plant import LocalText
 
 
 def iso(moment: int | None) -> str | None:
@@ -15,6 +17,18 @@ def iso(moment: int | None) -> str | None:
     seconds, rest = divmod(moment, 10**9)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest // 10**6:03d}Z"
+
+
+def title(*, partial: bool) -> LocalText:
+    """What the figure is called: gate to gate is never a whole footprint."""
+    if partial:
+        return LocalText("产品部分碳足迹（大门到大门）", "partial footprint, gate to gate")
+    return LocalText("产品碳足迹（摇篮到大门）", "footprint, cradle to gate")
+
+
+def notes_json(notes: Iterable[LocalText]) -> list[dict[str, str]]:
+    """What must be said wherever a figure of the plant is shown."""
+    return [{"zh": note.zh, "en": note.en} for note in notes]
 
 
 def batch_row(result: BatchResult) -> dict[str, Any]:
@@ -28,7 +42,8 @@ def batch_row(result: BatchResult) -> dict[str, Any]:
         "waits": figure["waits"],
         "incomplete": figure["incomplete"],
         "boundary": figure["boundary"],
-        "partial": figure["boundary"] == "gate_to_gate",
+        "partial": result.partial,
+        "relative": result.relative,
         "start": iso(result.batch.start),
         "end": iso(result.batch.end),
         "quantity": figure["quantity"],

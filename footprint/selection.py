@@ -49,6 +49,12 @@ class Selection:
         pairs = zip(self.sites, self.batches, strict=True)
         return total([of_site(site, b.components) for site, b in pairs])
 
+    @property
+    def boundary(self) -> str:
+        """The narrowest boundary of the batches: the sum covers no more than each of them."""
+        wide = bool(self.batches) and all(not b.partial for b in self.batches)
+        return "cradle_to_gate" if wide else "gate_to_gate"
+
     def to_json(self) -> dict[str, Any]:
         """Exact text."""
         good = self.good
@@ -64,7 +70,9 @@ class Selection:
             ],
             "provisional": list(self.open),
             "incomplete": sorted({name for b in self.batches for name in b.incomplete}),
-            "boundary": self.batches[0].boundary if self.batches else "gate_to_gate",
+            "boundary": self.boundary,
+            "partial": self.boundary == "gate_to_gate",
+            "relative": any(b.relative for b in self.batches),
             "quantity": decimal_text(good),
             "footprint": decimal_text(self.footprint),
             "footprint_unit": "kgCO2e",

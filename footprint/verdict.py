@@ -8,6 +8,8 @@ from typing import Any
 
 from footprint.batch import BatchResult
 from footprint.exact import float_text
+from footprint.plant import LocalText
+from footprint.rows import notes_json, title
 
 PASS, FAIL, NOT_CHECKABLE = "pass", "fail", "not_checkable"
 """Results of a check."""
@@ -63,6 +65,8 @@ class Verdict:
     """The recomputed figure, None where it could not be computed."""
     stated: Mapping[str, Any] = field(default_factory=dict)
     """The figure under test."""
+    notes: tuple[LocalText, ...] = ()
+    """What the plant wants said wherever its figures are shown."""
 
     @property
     def ok(self) -> bool:
@@ -83,6 +87,9 @@ class Verdict:
             "u": float_text(self.result.components.u) if self.result else None,
             "per_unit": figure.get("per_unit"),
             "boundary": figure.get("boundary"),
+            "partial": self.result.partial if self.result else None,
+            "relative": self.result.relative if self.result else None,
+            "notes": notes_json(self.notes),
             "state": figure.get("state"),
             "incomplete": figure.get("incomplete", []),
             "checks": [
@@ -110,13 +117,14 @@ def render(verdict: Verdict) -> str:
                 lines.append(f"{'':<14}file: {check.file}")
     result = verdict.result
     if result is not None:
-        name = "partial footprint" if result.boundary == "gate_to_gate" else "footprint"
+        name = title(partial=result.partial)
         figure = result.to_json()
         lines.append(
-            f"{name} of batch {figure['batch']}: {figure['footprint']} kgCO2e, "
+            f"{name.en} / {name.zh}, of batch {figure['batch']}: {figure['footprint']} kgCO2e, "
             f"u = {figure['u']} kgCO2e, {figure['per_unit']} kgCO2e per {result.unit}"
         )
         if result.incomplete:
             lines.append(f"incomplete: {', '.join(result.incomplete)}")
+        lines += [f"{note.en} / {note.zh}" for note in verdict.notes]
     lines.append("verified" if verdict.ok else "NOT verified")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from footprint.knowledge import BODY_FAULTS
 from footprint.opened_bundle import NotCheckable, OpenedBundle
 from footprint.verdict import CHECKS, FAIL, NOT_CHECKABLE, PASS, Check, Verdict, render
 from mrv.errors import EvidenceError, InputError, MeterprintError
-from mrv.verification.container import ContainerError, read
+from mrv.verification.container import MAX_BUNDLE_BYTES, ContainerError, read
 from mrv.verification.note import PublicKey
 
 Step = Callable[[OpenedBundle], str]
@@ -112,9 +112,18 @@ def read_trust(text: str) -> PublicKey:
         return PublicKey.parse(lines[0])
     except (OSError, IndexError, UnicodeDecodeError, EvidenceError) as error:
         raise InputError(
-            f"neither a key nor a file with one: {text[:80]}",
+            "a secret key is none to trust"
+            if text.startswith("PRIVATE")
+            else f"neither a key nor a file with one: {text[:80]}",
             hint="ask the site for the line `meterprint keys show` prints",
         ) from error
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Bytes of a file. Raises InputError where it is larger than any bundle, before reading it."""
+    if path.is_file() and path.stat().st_size > MAX_BUNDLE_BYTES:
+        raise InputError(f"a bundle has at most {MAX_BUNDLE_BYTES} bytes", file=str(path))
+    return path.read_bytes()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         trust = read_trust(options.trust) if options.trust else None
-        data = options.bundle.read_bytes()
+        data = _bytes_of(options.bundle)
     except (InputError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

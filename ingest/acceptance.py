@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
-from mrv.channel import parse_table
-from mrv.envelope import MAX_BYTES, parse
+from mrv.channel import ChannelTable, parse_table
+from mrv.envelope import MAX_BYTES, Envelope, parse
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
     BadSignature,
@@ -21,7 +22,12 @@ from mrv.verification.note import (
     identity,
     open_note,
     split,
+    written,
 )
+
+ADDED = "lines that no enrolled key has signed, or not as they are written"
+"""Beside a genuine signature: a copy somebody has added to. It would be kept in place of the real
+note, as both have the identity of their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +69,47 @@ def judge(
     if len(note) > MAX_BYTES:
         return Quarantined("too_large", f"{len(note)} bytes")
     try:
-        text, _ = split(note)
+        text, lines = split(note)
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
     if not keys:
         return Quarantined("unknown_agent", agent)
     try:
-        open_note(note, keys)
+        opened = open_note(note, keys)
     except BadSignature as error:
         return Quarantined("bad_signature", str(error))
     except (UnknownSigner, MalformedNote) as error:
         return Quarantined("bad_signature", str(error))
+    if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
+        return Quarantined("bad_signature", ADDED)
     name = identity(text)
-    if table:
-        try:
-            parsed = parse_table(text)
-        except MeterprintError as error:
-            return Accepted(Draft(EntryKind.TABLE, note, name), str(error))
-        if parsed.agent != agent:
-            return _in_another_name(EntryKind.TABLE, note, name)
-        fault = "" if parsed.site == site else "another site"
-        return Accepted(Draft(EntryKind.TABLE, note, name), fault)
     try:
-        envelope = parse(text)
+        spoken = _spoken(text, table=table)
     except MeterprintError as error:
-        return Accepted(Draft(EntryKind.ENVELOPE, note, name), str(error))
-    if envelope.agent != agent:
-        return _in_another_name(EntryKind.ENVELOPE, note, name)
-    if envelope.site != site:
-        return Accepted(Draft(EntryKind.ENVELOPE, note, name), "another site")
-    return Accepted(Draft(EntryKind.ENVELOPE, note, name, envelope=envelope))
+        kind = EntryKind.TABLE if table else EntryKind.ENVELOPE
+        return Accepted(Draft(kind, note, name), str(error))
+    envelope = spoken if isinstance(spoken, Envelope) else None
+    kind = EntryKind.TABLE if envelope is None else EntryKind.ENVELOPE
+    if spoken.agent != agent:
+        return _in_another_name(kind, note, name)
+    if spoken.site != site:
+        return Accepted(Draft(kind, note, name), "another site")
+    return Accepted(Draft(kind, note, name, envelope=envelope))
+
+
+def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
+    """What a signed text says. Raises MeterprintError where it is neither.
+
+    The topic says what to expect and no more: an envelope somebody repeats on the birth topic is
+    an envelope, or it would stand in the journal as a table in place of the real one.
+    """
+    try:
+        return parse_table(text) if table else parse(text)
+    except MeterprintError:
+        with suppress(MeterprintError):
+            return parse(text) if table else parse_table(text)
+        raise
 
 
 def _in_another_name(kind: EntryKind, note: bytes, name: str) -> Accepted:

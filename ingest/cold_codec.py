@@ -26,8 +26,8 @@ SALT = 32
 """Bytes of a leaf's salt."""
 HASH = 32
 """Bytes of an identity."""
-SIGNATURE = 68
-"""Key id and Ed25519 signature, bytes (C2SP signed-note)."""
+SIGNATURE = 65
+"""Last byte of the key id and Ed25519 signature, bytes (C2SP signed-note)."""
 TEXT_LEVEL = 9
 """Zstandard level of the text; higher ones gain under 1 % and take five times as long."""
 LARGEST = 2**62
@@ -42,7 +42,8 @@ _TOKEN = re.compile(
     rb'|"t":"' + _NUMBER + rb'","mono":"' + _NUMBER + rb'"'
     rb'|"ch":"([^"\\\n]*)","t0":"' + _NUMBER + rb'","dt":(\[[0-9,]+\]),"v":(\[[0-9,nul-]+\])'
 )
-_SIGNATURE = re.compile(rb"\n\n\xe2\x80\x94 [^ \n]+ ([A-Za-z0-9+/]{91}=)\n\Z")
+_SIGNATURE = re.compile(rb"\n\n\xe2\x80\x94 [^ \n]+ [A-Za-z0-9+/]{4}([A-Za-z0-9+/]{87}=)\n\Z")
+_AGENT = re.compile(rb'"agent":"([^"]*)"')
 _CONTROL = re.compile(rb"[\x00-\x06]")
 _MARK = re.compile(rb"([\x01-\x06])")
 _WHOLE = bytes([PLAIN])
@@ -71,7 +72,7 @@ class _Numbers:
     places: list[int] = field(default_factory=list)
     """How many entries back the envelope before stands."""
     moments: list[int] = field(default_factory=list)
-    """Differences of `t` and `mono` to the entry before, and of `t0` to the channel's last time."""
+    """Differences of `t` to the entry before, of `mono` to the clock, of `t0` to the last time."""
     sizes: list[int] = field(default_factory=list)
     """Readings of a column, how many more values than times it has, and how many are null."""
     steps: list[int] = field(default_factory=list)
@@ -97,8 +98,10 @@ class _Past:
     """Place of each identity."""
     t: int = 0
     """`t` of the entry before."""
-    mono: int = 0
-    """`mono` of the entry before."""
+    agent: bytes = b""
+    """Who signed the entry at hand, as far as its first words say."""
+    ahead: dict[bytes, int] = field(default_factory=dict)
+    """How far `mono` was ahead of `t` in an agent's entry before, ns."""
     time: dict[bytes, int] = field(default_factory=dict)
     """Last time of a channel."""
     value: dict[bytes, int] = field(default_factory=dict)
@@ -133,6 +136,8 @@ class _Packer:
             cut = entry.note[: signature.start(1)]
             last = 0
             for token in _TOKEN.finditer(cut):
+                if not last:
+                    self._past.agent = _agent(cut[: token.start()])
                 self.text += cut[last : token.start()]
                 self._token(token)
                 last = token.end()
@@ -166,8 +171,9 @@ class _Packer:
         if max(t, mono) >= LARGEST:
             return False
         self.text.append(MOMENT)
-        self.numbers.moments += (t - past.t, mono - past.mono)
-        past.t, past.mono = t, mono
+        ahead = mono - t
+        self.numbers.moments += (t - past.t, ahead - past.ahead.get(past.agent, 0))
+        past.t, past.ahead[past.agent] = t, ahead
         return True
 
     def _column(self, channel: bytes, t0: int, steps: bytes, values: bytes) -> bool:
@@ -260,6 +266,7 @@ class _Unpacker:
             return self._plain[self._plain_at - size : self._plain_at]
         parts = _MARK.split(text)
         before = parts[0]
+        self._past.agent = _agent(before)
         for place in range(1, len(parts), 2):
             parts[place] = self._token(parts[place][0], before)
             before = parts[place + 1]
@@ -271,8 +278,9 @@ class _Unpacker:
         if mark == MOMENT:
             past = self._past
             past.t += next(self._moments)
-            past.mono += next(self._moments)
-            return b'"t":"%d","mono":"%d"' % (past.t, past.mono)
+            ahead = past.ahead.get(past.agent, 0) + next(self._moments)
+            past.ahead[past.agent] = ahead
+            return b'"t":"%d","mono":"%d"' % (past.t, past.t + ahead)
         if mark == SIGNED:
             return base64.b64encode(next(self._signatures)) + b"\n"
         if mark == KNOWN:
@@ -301,6 +309,12 @@ class _Unpacker:
         for place in islice(self._missing, lacking):
             shown[place] = None
         return b'"t0":"%d","dt":%s,"v":%s' % (t0, _encode(steps), _encode(shown))
+
+
+def _agent(words: bytes) -> bytes:
+    """The agent that the first words of an envelope name, "" where they name none."""
+    found = _AGENT.search(words)
+    return b"" if found is None else found[1]
 
 
 def _portions(data: bytes, size: int) -> Iterator[bytes]:

@@ -33,6 +33,9 @@ CHECK_BYTES = 4
 _ROW = struct.Struct("<QI32s")
 _TAIL = struct.Struct("<Q8s")
 CHUNK = 1 << 20
+"""Bytes read at a time."""
+HEAD = 4096
+"""Bytes in which the header ends."""
 
 
 class ColdFileError(MeterprintError):
@@ -111,7 +114,7 @@ class ColdFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                self._read_head(file.read(CHUNK))
+                self._read_head(file.read(HEAD))
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _TAIL.size))
                 at, end = _TAIL.unpack(file.read(_TAIL.size))

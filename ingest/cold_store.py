@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,11 @@ class ColdBlock:
 
 
 class ColdStore:
-    """Reads the cold files of one journal; the caller holds the journal's lock."""
+    """Reads the cold files of one journal; blocks are unpacked without holding its lock."""
 
-    def __init__(self, db: Any, folder: Path) -> None:
+    def __init__(self, db: Any, lock: threading.RLock, folder: Path) -> None:
         self._db = db
+        self._lock = lock
         self.folder = folder
         self._parts: list[Part] = []
         self._files: dict[str, ColdFile] = {}
@@ -60,19 +62,20 @@ class ColdStore:
 
     def reload(self) -> None:
         """Look for parts that were sealed since, by this process or another one."""
-        last = self._parts[-1].first if self._parts else -1
-        rows = self._db.execute(
-            "SELECT first, stop, file, size, sha256 FROM part WHERE first>? ORDER BY first",
-            (last,),
-        )
-        for row in rows:
-            kinds = (int, int, str, int, bytes)
-            if not all(isinstance(v, k) for v, k in zip(row, kinds, strict=True)):
-                raise JournalError(
-                    f"what is noted of the cold file from entry {row[0]} on is damaged",
-                    hint="restore a backup",
-                )
-            self._parts.append(Part(*row))
+        with self._lock:
+            last = self._parts[-1].first if self._parts else -1
+            rows = self._db.execute(
+                "SELECT first, stop, file, size, sha256 FROM part WHERE first>? ORDER BY first",
+                (last,),
+            )
+            for row in rows:
+                kinds = (int, int, str, int, bytes)
+                if not all(isinstance(v, k) for v, k in zip(row, kinds, strict=True)):
+                    raise JournalError(
+                        f"what is noted of the cold file from entry {row[0]} on is damaged",
+                        hint="restore a backup",
+                    )
+                self._parts.append(Part(*row))
 
     @property
     def stop(self) -> int:
@@ -106,25 +109,29 @@ class ColdStore:
 
         Raises JournalError naming file and entries where they are not what was entered.
         """
-        block = self._blocks.pop(number, None)
-        if block is None:
-            block = self._load(number)
-        self._blocks[number] = block
-        if len(self._blocks) > KEPT_BLOCKS:
-            del self._blocks[next(iter(self._blocks))]
+        with self._lock:
+            block = self._blocks.pop(number, None)
+            if block is not None:
+                self._blocks[number] = block
+                return block
+            part = self._part(number * BLOCK)
+            row = self._db.execute("SELECT root FROM block WHERE n=?", (number,)).fetchone()
+        block = self._unpack(part, number, b"" if row is None else row[0])
+        with self._lock:
+            self._blocks[number] = block
+            if len(self._blocks) > KEPT_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
         return block
 
-    def _load(self, number: int) -> ColdBlock:
+    def _unpack(self, part: Part, number: int, root: bytes) -> ColdBlock:
         from ingest.cold_file import ColdFileError, block_root, leaf_of  # noqa: PLC0415 (numpy)
 
-        part = self._part(number * BLOCK)
         try:
             entries = self._file(part).block(number)[0]
         except ColdFileError as error:
             raise JournalError(str(error), hint=HINT) from error
         leaves = [leaf_of(entry) for entry in entries]
-        row = self._db.execute("SELECT root FROM block WHERE n=?", (number,)).fetchone()
-        if row is None or block_root(leaves) != row[0]:
+        if block_root(leaves) != root:
             raise JournalError(
                 f"entries {number * BLOCK} to {(number + 1) * BLOCK - 1} in "
                 f"{self.folder / part.file} are not what was entered",
@@ -135,12 +142,14 @@ class ColdStore:
     def _file(self, part: Part) -> ColdFile:
         from ingest.cold_file import ColdFile, ColdFileError  # noqa: PLC0415 (numpy)
 
-        file = self._files.get(part.file)
+        with self._lock:
+            file = self._files.get(part.file)
         if file is None:
             file = ColdFile(self.folder / part.file)
             if (file.first, file.stop) != (part.first, part.stop):
                 raise ColdFileError(f"{file.path} holds another part than its name says")
-            while len(self._files) >= KEPT_FILES:
-                del self._files[next(iter(self._files))]
-            self._files[part.file] = file
+            with self._lock:
+                while len(self._files) >= KEPT_FILES:
+                    del self._files[next(iter(self._files))]
+                self._files[part.file] = file
         return file

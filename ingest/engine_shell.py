@@ -26,7 +26,7 @@ from footprint.timeline import OPEN, Batch
 from ingest.entry import Entry, EntryKind
 from ingest.facts import load_facts, read_fact
 from ingest.journal import Journal, JournalError
-from ingest.kernels import on_demand
+from ingest.kernels import OnDemand, on_demand
 from ingest.result_store import Basis, ResultStore, Revision
 from ingest.series_parquet import MANIFEST, ParquetStore
 from ingest.stored_readings import StoredReadings
@@ -46,6 +46,8 @@ MAX_OFFERED = 5000
 """Parsed envelopes kept for an engine that lags; beyond that it parses them itself."""
 SEGMENT = 100_000
 """Readings gathered in memory before they are sealed into a segment."""
+EACH_CHANNEL = 200
+"""… and so many of each channel on average, as a channel costs something in every segment."""
 SEGMENTS, RESULTS = "segments", "results.db"
 """Places of the views in a state directory."""
 SAVE_EVERY = 1000
@@ -84,18 +86,20 @@ class EngineShell:
         """Set when a segment was written: there may be something to merge."""
         self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
         self.store: ParquetStore | None = None
+        self.demand = OnDemand()
         self.readings: EnvelopeIndex
         if folder is None:
             self._kernels = kernels or PYTHON
             self.readings = MemoryReadings()
             self.results = ResultStore()
         else:
-            self._kernels = kernels or on_demand()
+            self._kernels, self.demand = on_demand()
+            self._kernels = kernels or self._kernels
             self.store = _opened(folder / SEGMENTS)
             if not self._holds(self.store.taken, self.store.anchor):
                 log.warning("segments_of_another_journal", hint="they are built anew")
                 self.store.clear()
-            self.readings = StoredReadings(self.store)
+            self.readings = StoredReadings(self.store, self._envelope)
             self.results = ResultStore(folder / RESULTS)
             if not self._holds(self.results.basis.entries, self.results.basis.anchor):
                 self.results.clear()
@@ -147,11 +151,17 @@ class EngineShell:
                     self._take_envelope(self._index, *offered)
                 else:
                     self._read(self._next_offered(size), size, progress)
-                if self.store is not None and self.store.pending >= SEGMENT:
+                if self._full():
                     self.seal()
             for index in [i for i in tuple(self._offered) if i < self._index]:
                 del self._offered[index]
         return self._index - start
+
+    def _full(self) -> bool:
+        """Whether what is in memory makes a segment: enough readings, also of each channel."""
+        if self.store is None or self.store.pending < SEGMENT:
+            return False
+        return self.store.pending >= EACH_CHANNEL * self.store.tail_channels
 
     def _next_offered(self, size: int) -> int:
         """The next entry that ingest has parsed for us, the journal's end where there is none."""
@@ -164,7 +174,7 @@ class EngineShell:
             self._take(entry)
             if progress is not None and entry.index % 500 == 0:
                 progress(entry.index, size)
-            if self.store is not None and self.store.pending >= SEGMENT:
+            if self._full():
                 return
 
     def offer(self, index: int, identity: str, envelope: Envelope) -> None:
@@ -212,6 +222,11 @@ class EngineShell:
         if index >= self.results.basis.entries:
             self._touch_envelope(envelope)
 
+    def _envelope(self, identity: str) -> Envelope | None:
+        """An envelope of the journal, read again."""
+        index = self._journal.index_of(identity)
+        return None if index is None else parse(split(self._journal.entry(index).note)[0])
+
     def _touch(self, entry: Entry) -> None:
         try:
             self._touch_envelope(self._own(entry))
@@ -238,6 +253,10 @@ class EngineShell:
             self._memory_readings = self.readings.store.pending
             self.sealed.set()
             self.save()
+
+    def warm(self) -> None:
+        """Have the law compiled before it is needed; meant for a thread of its own."""
+        self.demand.warm()
 
     def compact(self) -> None:
         """Merge segments until there is nothing to merge; meant for a thread of its own."""
@@ -275,6 +294,9 @@ class EngineShell:
 
     def _note_wanted(self) -> None:
         """Turn what was touched into names of batches."""
+        for key, first, last in self.readings.take_restamped():
+            low, high = self._touched.get(key, (first, last))
+            self._touched[key] = (min(low, first), max(high, last))
         if self._fresh_facts or self._everything:
             self._understand()
         if self._everything:
@@ -445,7 +467,7 @@ class EngineShell:
                         hint="stop it first",
                     )
                 self.readings.store.clear()
-                self.readings = StoredReadings(self.readings.store)
+                self.readings = StoredReadings(self.readings.store, self._envelope)
             else:
                 self.readings = MemoryReadings()
             self.results.clear()
@@ -490,12 +512,10 @@ def _odd_chains(readings: EnvelopeIndex) -> Iterator[Finding]:
         if chain.late:
             count = (("envelopes", str(chain.late)),)
             yield Finding("late", f"{agent}/{stream}", chain.late_since, Severity.INFO, count)
-        steps = chain.clock_steps()
-        for link, step in steps:
+        for link, step in chain.clock_steps():
             numbers = (("step_ns", str(step)), ("seq", str(link.seq)))
             yield Finding("clock_step", f"{agent}/{stream}", link.t, Severity.WARNING, numbers)
-        if steps:
-            yield from clock_findings(f"{agent}/{stream}", chain.links())
+        yield from clock_findings(f"{agent}/{stream}", readings.mended(agent, stream))
         for link in chain.new_starts():
             epoch = (("epoch", link.epoch),)
             yield Finding("new_chain", f"{agent}/{stream}", link.t, Severity.WARNING, epoch)

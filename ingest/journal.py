@@ -62,7 +62,7 @@ class Journal:
             make_tables(self._db)
             self._check_site()
             self._frontier = self._load_frontier()
-            self._cold = ColdStore(self._db, path.with_name(COLD_FOLDER))
+            self._cold = ColdStore(self._db, self._lock, path.with_name(COLD_FOLDER))
         except (apsw.Error, UnicodeDecodeError, ValueError, TypeError) as error:
             raise JournalError(f"cannot open {path}: {error}", hint=CHECK) from error
         self._reader = EntryReader(self._db, self._lock, self._cold, lambda: self.size)
@@ -149,6 +149,23 @@ class Journal:
         with self._lock:
             origin = self._origins.find(place)
             return None if origin is None else self._held_at(origin.id, seq, name)
+
+    def next_to(self, place: Place, seq: int, *, after: bool) -> tuple[int, int] | None:
+        """(number, index) of the nearest envelope after a number, or before it; None = none.
+
+        Of twins at that number the one that was entered first.
+        """
+        beyond, order = (">", "") if after else ("<", " DESC")
+        with self._lock:
+            origin = self._origins.find(place)
+            if origin is None:
+                return None
+            row = self._db.execute(
+                f"SELECT seq, idx FROM envelope WHERE origin=? AND seq{beyond}? "  # noqa: S608
+                f"ORDER BY seq{order}, idx LIMIT 1",
+                (origin.id, seq),
+            ).fetchone()
+        return None if row is None else (int(row[0]), int(row[1]))
 
     def _held_at(self, origin: int, seq: int, identity: bytes) -> int | None:
         rows = self._db.execute(

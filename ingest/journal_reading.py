@@ -44,13 +44,14 @@ class EntryReader:
                     raise JournalError(
                         f"entries are missing between {start} and {stop - 1}", hint=CHECK
                     )
-            number = start // BLOCK
-            held = self._cold.block(number).entries
-            stop = min(end, (number + 1) * BLOCK)
-            bodies = {}
-            if any(e.kind == EntryKind.FACT for e in held):
+        number = start // BLOCK
+        held = self._cold.block(number).entries
+        stop = min(end, (number + 1) * BLOCK)
+        bodies = {}
+        if any(e.kind == EntryKind.FACT for e in held):
+            with self._lock:
                 rows = self._db.execute(f"{ENTRY} WHERE idx>=? AND idx<?", (start, stop)).fetchall()
-                bodies = {row[0]: (row[5], row[6]) for row in rows}
+            bodies = {row[0]: (row[5], row[6]) for row in rows}
         return [
             Entry(
                 index,
@@ -122,16 +123,15 @@ class EntryReader:
     def leaves(self, number: int) -> list[bytes]:
         """Leaf hashes of a block, of the last one as many as there are."""
         with self._lock:
-            if number * BLOCK < self._cold.stop:
-                return self._cold.block(number).leaves
-            rows = self._db.execute(
-                "SELECT leaf FROM entry WHERE idx>=? AND idx<? ORDER BY idx",
-                (number * BLOCK, (number + 1) * BLOCK),
-            ).fetchall()
-            if len(rows) < min(BLOCK, self._size() - number * BLOCK):
+            if number * BLOCK >= self._cold.stop:
+                rows = self._db.execute(
+                    "SELECT leaf FROM entry WHERE idx>=? AND idx<? ORDER BY idx",
+                    (number * BLOCK, (number + 1) * BLOCK),
+                ).fetchall()
+                if len(rows) >= min(BLOCK, self._size() - number * BLOCK):
+                    return [row[0] for row in rows]
                 self._cold.reload()
-                return self._cold.block(number).leaves
-        return [row[0] for row in rows]
+        return self._cold.block(number).leaves
 
 
 def _entry(

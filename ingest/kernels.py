@@ -14,8 +14,16 @@ from types import ModuleType
 from typing import Any
 
 from mrv.errors import MeterprintError
+from mrv.interval import NS_PER_MS
 from mrv.measurement import law
-from mrv.measurement.activity import Kernels
+from mrv.measurement.activity import (
+    PYTHON,
+    Kernels,
+    LawParameters,
+    amount_windows,
+    counter_windows,
+)
+from mrv.series import Series
 
 FUNCTIONS = (
     "muldiv",
@@ -27,6 +35,8 @@ FUNCTIONS = (
     "amount_law",
 )
 """Functions of the law, callees first."""
+ROOM = 9.0e18
+"""What a sum may reach, with room for the rounding of the bound, below 2⁶³."""
 PRIVATE = "ingest._compiled_law"
 """Name of the private copy."""
 
@@ -55,26 +65,79 @@ def compiled() -> Kernels:
     def wrap(values: Sequence[int]) -> Any:
         return np.asarray(values, dtype=np.int64)
 
+    def flags(values: Sequence[int]) -> Any:
+        return np.asarray(values, dtype=np.int8)
+
     def zeros(size: int) -> Any:
         return np.zeros(size, dtype=np.int64)
 
-    return Kernels(module.counter_law, module.amount_law, wrap, zeros)
+    made = Kernels(module.counter_law, module.amount_law, wrap, flags, zeros, fits)
+    _exercise(made)
+    return made
 
 
-def on_demand() -> Kernels:
-    """The compiled laws, compiled or fetched from their cache when a window is first computed."""
+def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
+    """Whether no sum of the law over these readings can leave 64 bits.
+
+    What a window may hold is bounded by all there is: of a counter the steps as they stand, and
+    for each step down a roll-over or a new start; of amounts their sizes. Python's integers have no
+    bound, those of the compiled law wrap without a word.
+    """
     import numpy as np  # noqa: PLC0415
 
-    def counter(*arguments: Any) -> None:
-        compiled().counter(*arguments)
+    good = np.asarray(series.ok, dtype=bool)
+    shown = np.asarray(series.v, dtype=np.float64)[good]
+    if not len(shown):
+        return True
+    largest = float(np.abs(shown).max())
+    if counter:
+        steps = np.diff(shown)
+        down = float(np.count_nonzero(steps < 0))
+        most = float(np.abs(steps).sum())
+        most += down * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
+    else:
+        most = float(np.minimum(np.abs(shown), law.MAX_INCREMENT).sum())
+    factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
+    return most * factor < ROOM and largest < ROOM
 
-    def amount(*arguments: Any) -> None:
-        compiled().amount(*arguments)
 
-    def wrap(values: Sequence[int]) -> Any:
-        return np.asarray(values, dtype=np.int64)
+def _exercise(made: Kernels) -> None:
+    """Call both laws once, so that they are compiled now."""
+    series = Series([0, 1, 2], [0, 1, 2], [1, 1, 1], [0, 0, 0])
+    law_parameters = LawParameters(load=(1, 2), ppm=(0, 0))
+    counter_windows(series, [0, NS_PER_MS], law_parameters, made)
+    amount_windows(series, [0, NS_PER_MS], law_parameters, made)
 
-    def zeros(size: int) -> Any:
-        return np.zeros(size, dtype=np.int64)
 
-    return Kernels(counter, amount, wrap, zeros)
+PLAIN_READINGS = 200_000
+"""Readings that are computed by the plain law before compiling is worth its time."""
+
+
+class OnDemand:
+    """Kernels that are plain at first and compiled once that pays; both give the same integers.
+
+    Compiling takes seconds on a new machine, fetching it from its cache half of one: a command
+    that looks at a batch never pays for it, and a server has it done beside its work by `warm`.
+    """
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._ready: Kernels | None = None
+
+    def choose(self, readings: int) -> Kernels:
+        """The kernels for so many readings."""
+        if self._ready is None:
+            self._done += readings
+            if self._done > PLAIN_READINGS:
+                self.warm()
+        return self._ready or PYTHON
+
+    def warm(self) -> None:
+        """Have the compiled kernels ready; may be called from a thread of its own."""
+        self._ready = compiled()
+
+
+def on_demand() -> tuple[Kernels, OnDemand]:
+    """Kernels for an engine, and what compiles them."""
+    demand = OnDemand()
+    return Kernels(choose=demand.choose), demand

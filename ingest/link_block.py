@@ -7,7 +7,7 @@ in one read, and a walk along an unbroken run is one search.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +142,18 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
         "tags": [tags[place] for place in sorted(tags)],
         **{
-            name: [list(row) for row in sorted({tuple(row) for m in metas for row in m[name]})]
-            for name in ("sources", "gaps", "lengths", "equivocations", "tables", "unreadable")
+            name: [
+                list(row) for row in sorted({tuple(row) for m in metas for row in m.get(name, ())})
+            ]
+            for name in (
+                "sources",
+                "gaps",
+                "lengths",
+                "equivocations",
+                "tables",
+                "unreadable",
+                "clocks",
+            )
         },
     }
 
@@ -184,7 +194,7 @@ class LinkBlock:
     """Links of one stream out of one index part."""
 
     def __init__(self, table: Any) -> None:
-        self._table = table
+        self._agent, self._stream = table["agent"][0].as_py(), table["stream"][0].as_py()
         self._epoch = _texts(table["epoch"])
         self._boot = _texts(table["boot"])
         self.seq = table["seq"].to_numpy()
@@ -200,6 +210,8 @@ class LinkBlock:
         self.breaks = np.array([i for i, p in enumerate(self._prev) if p is not None], np.int64)
         self._by_end = np.lexsort((self.seq, self.t_last))
         self._ends = self.t_last[self._by_end]
+        vouched = (self._flags[self._by_end] & TRUSTED) > 0
+        self._trusted_by_end, self._trusted_ends = self._by_end[vouched], self._ends[vouched]
         prefix = np.ascontiguousarray(self._identity[:, :8]).view(np.uint64).ravel()
         self._by_name = np.argsort(prefix)
         self._names = prefix[self._by_name]
@@ -233,8 +245,8 @@ class LinkBlock:
         """The link of a row; its agent and stream are the block's."""
         flags = int(self._flags[row])
         return ChainLink(
-            agent=self._table["agent"][row].as_py(),
-            stream=self._table["stream"][row].as_py(),
+            agent=self._agent,
+            stream=self._stream,
             epoch=self._epoch[row],
             seq=int(self.seq[row]),
             identity=bytes(self._identity[row]).hex(),
@@ -248,18 +260,34 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> ChainLink | None:
-        """The first link that reaches `end`: by (t_last, seq, identity)."""
-        place = int(np.searchsorted(self._ends, end))
-        if place == len(self._ends):
-            return None
-        row = int(self._by_end[place])
-        alike = [self.link(row)]
-        for other in self._by_end[place + 1 :]:
-            if (self.t_last[other], self.seq[other]) != (self.t_last[row], self.seq[row]):
+    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
+        """The first link that reaches `end`, a trusted one before all others.
+
+        (whether it is not trusted, t_last, seq, identity, row).
+        """
+        for by_end, ends in (
+            (self._trusted_by_end, self._trusted_ends),
+            (self._by_end, self._ends),
+        ):
+            place = int(np.searchsorted(ends, end))
+            if place < len(ends):
+                return self._first_of_alike(by_end, place)
+        return None
+
+    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
+        """Of the links at `place` and those of the same end and number, the one named first."""
+        row = int(by_end[place])
+        key = int(self.t_last[row]), int(self.seq[row])
+        rows = [row]
+        for other in by_end[place + 1 :]:
+            if (self.t_last[other], self.seq[other]) != key:
                 break
-            alike.append(self.link(int(other)))
-        return min(alike, key=lambda link: link.identity)
+            rows.append(int(other))
+        row = min(rows, key=self._name)
+        return not self._flags[row] & TRUSTED, *key, self._name(row), row
+
+    def _name(self, row: int) -> str:
+        return bytes(self._identity[row]).hex()
 
     def run_start(self, row: int) -> int:
         """First row of the unbroken run that `row` is in."""
@@ -294,6 +322,10 @@ class LinkBlock:
             if bounds is not None and bounds[0] <= self.seq[row] <= bounds[1]:
                 found.append(self.link(row))
         return found
+
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """Links of some boots."""
+        return [self.link(int(i)) for i in np.flatnonzero(np.isin(self._boot, list(boots)))]
 
     def at(self, epoch: str, seq: int) -> list[ChainLink]:
         """Links of a place; two where the agent equivocated."""

@@ -6,13 +6,13 @@ The journal keeps every reading; this is for people who ask why a view lacks one
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ingest.durable import replace_file
 from mrv.errors import MeterprintError
 
 KEPT = 100
@@ -67,17 +67,10 @@ class Park:
         )
 
     def save(self) -> None:
-        """Write the file, where there is one."""
-        if self._path is None:
-            return
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w") as file:
-            file.write(
-                json.dumps({"counts": self.counts, "points": list(map(asdict, self.points))})
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._path)
+        """Write the file, where there is one. Raises FileRefused."""
+        if self._path is not None:
+            body = {"counts": self.counts, "points": list(map(asdict, self.points))}
+            replace_file(self._path, json.dumps(body).encode(), mode=0o644)
 
     def clear(self) -> None:
         """Forget all."""

@@ -1,32 +1,31 @@
 """Brings a series store up to the journal, with a cursor of its own.
 
 The hot path never waits for a store. The cursor moves only after the store has taken the readings
-and made them durable, so a store that was down catches up and one that was lost is rebuilt. Where
-it is far behind, the newest entries take turns with the oldest: live data is seen at once, and the
-set is the same in the end.
+and made them durable, so a store that was down catches up; one that was lost, or restored from a
+backup, says how far it is and is filled again from there. Where it is far behind, the newest
+entries take turns with the oldest: live data is seen at once, and the set is the same in the end.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from ingest.back_off import BackOff
-from ingest.entry import Entry, EntryKind
+from ingest.durable import replace_file
+from ingest.feed import Feed
 from ingest.journal import Journal
-from ingest.series import SeriesStore, chunks_of
-from mrv.envelope import Envelope, parse
-from mrv.errors import MeterprintError, WireError
-from mrv.series import SeriesChunk
-from mrv.verification.note import split
+from ingest.series import MarkedStore, SeriesStore
+from mrv.envelope import Envelope
+from mrv.errors import MeterprintError
 
 SEGMENT = 100_000
 """Readings a store gathers before they are made durable: a segment of a megabyte or two."""
@@ -36,15 +35,16 @@ FAR_BEHIND = 1000
 """Journal entries behind which the newest ones no longer wait for the oldest."""
 MOST_LANES = 32
 """Stretches of the journal that may be done ahead of the cursor."""
-MAX_OFFERED = 2000
-"""Parsed envelopes kept for a projector that lags; beyond that it parses them itself."""
 GATHER_S = 0.05
 """How long entries gather before a few are written: one request for them all."""
 STOP_S = 30.0
 """How long the end of the process waits for a store that is at work."""
+MARK_EVERY_S = 5.0
+"""How often a store is told how far it is, s: so much is projected again after each start."""
 REBUILD_TRIES = 8
 """Refusals in a row after which a rebuild gives up."""
 
+T = TypeVar("T")
 log = structlog.get_logger("projector")
 
 
@@ -93,7 +93,10 @@ class Projector:
         self._taken = self.cursor
         self._ahead: list[tuple[int, int]] = []
         self._live_next = True
-        self._offered: dict[int, Envelope] = {}
+        self._feed = Feed(journal, store)
+        self._marked = store if isinstance(store, MarkedStore) else None
+        self._asked = False
+        self._mark_due = 0.0
         self._back_off = BackOff()
         self._refusals = 0
         self._fault: tuple[str, int, float] = ("", 0, 0.0)
@@ -103,15 +106,32 @@ class Projector:
 
     def step(self) -> int:
         """Project the next entries; how many. Raises what the store raises; then nothing moved."""
+        try:
+            return self._step()
+        except MeterprintError:
+            self._asked = False  # it may be another store when it answers again
+            raise
+
+    def _step(self) -> int:
+        self._ask()
         start, stop = self._next()
-        if start == stop:
-            return 0
-        chunks, _ = self._chunks(start, stop)
-        self._store.append(chunks)
-        self._done(start, stop)
+        if start < stop:
+            self._feed.take(start, stop, self._is_done)
+            self._done(start, stop)
         if not self._stopping.is_set() and not 0 < self._store.pending < self._segment:
             self.settle()
         return stop - start
+
+    def _ask(self) -> None:
+        """Go back to where the store says it is: it may be another one than before."""
+        if self._asked or self._marked is None:
+            return
+        marked = self._marked.marked()
+        if marked < self._taken or marked < self.cursor:
+            log.info("store_behind", cursor=self.cursor, marked=marked)
+            self._taken = self.cursor = marked
+            self._ahead.clear()
+        self._asked = True
 
     def _next(self) -> tuple[int, int]:
         """Entries to take now: the oldest, or the newest in turn where those are far ahead."""
@@ -124,6 +144,9 @@ class Projector:
             return newest, min(newest + BLOCK, size)
         limit = self._ahead[0][0] if self._ahead else size
         return self._taken, min(self._taken + BLOCK, limit)
+
+    def _is_done(self, index: int) -> bool:
+        return index < self._taken or any(start <= index < stop for start, stop in self._ahead)
 
     def _done(self, start: int, stop: int) -> None:
         if start == self._taken:
@@ -140,8 +163,12 @@ class Projector:
         if self._taken == self.cursor:
             return
         self._store.flush()
+        write_cursor(self._path, self._taken)
         self.cursor = self._taken
-        write_cursor(self._path, self.cursor)
+        due = time.monotonic() >= self._mark_due and not self._stopping.is_set()
+        if self._marked is not None and due:
+            self._marked.mark(self.cursor)
+            self._mark_due = time.monotonic() + MARK_EVERY_S
 
     @property
     def lag(self) -> int:
@@ -169,9 +196,7 @@ class Projector:
 
     def offer(self, index: int, envelope: Envelope) -> None:
         """An envelope of the journal that ingest has parsed already, to spare doing it again."""
-        if len(self._offered) >= MAX_OFFERED:
-            self._offered.clear()
-        self._offered[index] = envelope
+        self._feed.offer(index, envelope)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -211,40 +236,10 @@ class Projector:
         except MeterprintError as error:
             log.warning("store_refused", error=str(error))
 
-    def _chunks(self, start: int, stop: int) -> tuple[list[SeriesChunk], int]:
-        return _chunks(self._journal, start, stop, lambda index: self._offered.pop(index, None))
-
 
 def write_cursor(path: Path, cursor: int) -> None:
-    """Keep a view's place in the journal, synced."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        file.write(f"{cursor}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-def _chunks(
-    journal: Journal, start: int, stop: int, parsed: Callable[[int], Envelope | None]
-) -> tuple[list[SeriesChunk], int]:
-    chunks: list[SeriesChunk] = []
-    readings = 0
-    for entry in journal.entries(start, stop):
-        if entry.kind is not EntryKind.ENVELOPE:
-            continue
-        envelope = parsed(entry.index) or _readable(entry)
-        if envelope is not None:
-            chunks += chunks_of(envelope)
-            readings += envelope.readings
-    return chunks, readings
-
-
-def _readable(entry: Entry) -> Envelope | None:
-    try:
-        return parse(split(entry.note)[0])
-    except WireError:
-        return None  # validly signed nonsense: the engine has a finding for it
+    """Keep a view's place in the journal, synced. Raises FileRefused."""
+    replace_file(path, f"{cursor}\n".encode(), mode=0o644)
 
 
 def rebuild_store(
@@ -258,12 +253,12 @@ def rebuild_store(
     A store that refuses for a while is waited for; raises what it raised in the end.
     """
     back_off = BackOff()
-    total, size = 0, journal.size
+    feed, total, size = Feed(journal, store), 0, journal.size
 
-    def patiently(work: Callable[[], None]) -> None:
+    def patiently(work: Callable[[], T]) -> T:
         while True:
             try:
-                work()
+                done = work()
             except MeterprintError as error:
                 pause = back_off.pause(error)
                 if back_off.refusals >= REBUILD_TRIES:
@@ -271,13 +266,14 @@ def rebuild_store(
                 wait(pause)
             else:
                 back_off.calm()
-                return
+                return done
 
     patiently(store.clear)
     for start in range(0, size, BLOCK):
-        chunks, readings = _chunks(journal, start, start + BLOCK, lambda _: None)
-        patiently(partial(store.append, chunks))
-        total += readings
-        progress(min(start + BLOCK, size), size)
+        stop = min(start + BLOCK, size)
+        total += patiently(partial(feed.take, start, stop))
+        progress(stop, size)
     patiently(store.flush)
+    if isinstance(store, MarkedStore):
+        patiently(partial(store.mark, size))
     return total

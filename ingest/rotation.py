@@ -80,11 +80,19 @@ class Rotated:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One rotation at a time, in whatever process. Raises JournalError while there is another."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("w") as file:
-        _lock(file, folder)
-        yield
+    """One rotation at a time, in whatever process.
+
+    Raises JournalError while there is another, and where the disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (folder / "lock").open("w") as file:
+            _lock(file, folder)
+            yield
+    except OSError as error:
+        raise JournalError(
+            f"{folder} cannot be written: {error}", hint="free disk space, and look at the disk"
+        ) from error
 
 
 def _lock(file: IO[str], folder: Path) -> None:

@@ -81,6 +81,20 @@ def no_rows() -> Rows:
     return Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8))
 
 
+def _tags(column: Any) -> Any:
+    """Tags of a column as an object array; None where all are ""."""
+    found = []
+    for chunk in column.chunks:
+        known = chunk.dictionary.to_pylist()
+        codes = chunk.indices.to_numpy()
+        if known not in ([""], []):
+            found.append(np.array(known, object)[codes])
+        else:
+            found.append(np.full(len(codes), "", object))
+    tags = np.concatenate(found) if len(found) != 1 else found[0]
+    return tags if any(c.dictionary.to_pylist() != [""] for c in column.chunks) else None
+
+
 def _filled(rows: Rows, *, tags: bool) -> Any:
     if tags:
         return np.full(len(rows), "", object) if rows.tag is None else rows.tag
@@ -130,6 +144,12 @@ def _coded(names: Sequence[str], counts: Sequence[int]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
 
 
+def _lengths(parts: Sequence[Rows]) -> Any:
+    if all(part.length is None for part in parts):
+        return np.zeros(sum(len(part) for part in parts), np.int64)
+    return np.concatenate([_filled(part, tags=False) for part in parts])
+
+
 def _coded_tags(parts: Sequence[Rows]) -> Any:
     if all(part.tag is None for part in parts):
         rows = sum(len(part) for part in parts)
@@ -151,7 +171,7 @@ def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
         pa.array(np.concatenate([p.t for p in parts])),
         pa.array(np.concatenate([p.v for p in parts])),
         pa.array(np.concatenate([p.ok for p in parts]), pa.int8()),
-        pa.array(np.concatenate([_filled(p, tags=False) for p in parts])),
+        pa.array(_lengths(parts)),
         _coded_tags(parts),
     ]
     rows = [
@@ -281,8 +301,8 @@ class Segment:
         t, v, ok = (table[name].to_numpy() for name in ("t", "v", "ok"))
         if not amounts:
             return Rows(t, v, ok)
-        tags = np.array(table["tag"].to_pylist(), object)
-        return Rows(t, v, ok, table["length"].to_numpy(), tags)
+        length = table["length"].to_numpy()
+        return Rows(t, v, ok, length if length.any() else None, _tags(table["tag"]))
 
     def _groups(self, place: ChannelRows) -> range:
         """Row groups that hold rows of a channel."""

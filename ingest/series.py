@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mrv.envelope import Column, Envelope, column_times
 from mrv.errors import MeterprintError
@@ -51,6 +51,28 @@ class SeriesStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+        ...
+
+
+@runtime_checkable
+class ForgetfulStore(SeriesStore, Protocol):
+    """A store from which single readings can be taken away: their stamps were mended."""
+
+    def forget(self, chunks: Sequence[SeriesChunk]) -> None:
+        """Take readings away; others of the same channel and time stay."""
+        ...
+
+
+@runtime_checkable
+class MarkedStore(SeriesStore, Protocol):
+    """A store that remembers itself how far it is, so that its loss or an old copy of it shows."""
+
+    def mark(self, entries: int) -> None:
+        """Remember that so many journal entries are in it."""
+        ...
+
+    def marked(self) -> int:
+        """Journal entries that are in it for sure; 0 where it remembers nothing."""
         ...
 
 

@@ -8,6 +8,7 @@ time may be taken already is joined with what is there, so twins stand side by s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ from mrv.errors import InputError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 MEASUREMENT = "reading"
+MARK = "meterprint_view"
+"""Measurement in which a view remembers how far it is: a point a day and site."""
+DAY_NS = 86_400 * 10**9
 BATCH = 5000
 """Lines of one write (InfluxDB's advice for 1.x and 2.x)."""
 BATCH_BYTES = 8_000_000
@@ -108,11 +112,13 @@ class InfluxStore:
         )
         self._server = InfluxConnection(address, timeout_s)
         self._site = site
+        self._mine = f'"site"={quoted(encode_name(site))}'
         self.park = park or Park()
         """What the server refused for good."""
         self._heads: dict[SeriesKey, str] = {}
         self._claimed: dict[SeriesKey, ClaimedSpans] = {}
         self._learned = False
+        self._owed: list[str] = []
 
     @classmethod
     def at(
@@ -146,30 +152,33 @@ class InfluxStore:
         A line the server will never take is parked with its reason; the others go in.
         """
         self._learn()
+        self._pay()
         parked = self.park.total
         fresh: list[str] = []
         suspects: Held = {}
         for chunk in chunks:
-            series = chunk.series
-            if not len(series):
+            series, times = chunk.series, chunk.series.t
+            if not len(times):
                 continue
             try:
                 start = self._head(chunk.key)
             except InputError as error:
                 texts = [str(chunk.key)]
-                self.park.add(texts, Grade.PARSE, str(error), count=len(series))
+                self.park.add(texts, Grade.PARSE, str(error), count=len(times))
                 continue
-            free = self._claim(chunk.key, min(series.t), max(series.t))
-            if free and len(set(series.t)) == len(series):
+            free = self._claim(chunk.key, min(times), max(times))
+            if free and len(set(times)) == len(times):
                 fresh += lines(start, series)
             else:
                 held = suspects.setdefault(chunk.key, {})
                 for t, row in rows_of(series):
                     held.setdefault(t, set()).add(row)
-        self._send_all(fresh)
-        self._send_all(self._joined(suspects))
-        if self.park.total != parked:
-            self.park.save()
+        try:
+            self._send_all(fresh)
+            self._send_all(self._joined(suspects))
+        finally:
+            if self.park.total != parked:
+                self.park.save()
 
     def _head(self, key: SeriesKey) -> str:
         start = self._heads.get(key)
@@ -211,18 +220,22 @@ class InfluxStore:
     def _joined(self, suspects: Held) -> list[str]:
         """Lines of the points that are not yet what they must be."""
         made = []
-        for key, t, there in self._there(suspects):
-            rows = sorted(suspects[key][t] | there, reverse=True)
-            if set(rows[:TWINS]) != there:
-                made.append(point(self._head(key), t, rows))
-            if len(rows) > TWINS:
-                reason = f"more than {TWINS} readings of one channel and time"
-                self.park.add([], Grade.TWINS, reason, count=len(rows) - TWINS)
+        for key, low, high, there in self._there(suspects):
+            for t, mine in suspects[key].items():
+                if not low <= t <= high:
+                    continue
+                known = there.get(t, set())
+                rows = sorted(mine | known, reverse=True)
+                if set(rows[:TWINS]) != known:
+                    made.append(point(self._head(key), t, rows))
+                if len(rows) > TWINS:
+                    reason = f"more than {TWINS} readings of one channel and time"
+                    self.park.add([], Grade.TWINS, reason, count=len(rows) - TWINS)
         return made
 
-    def _there(self, suspects: Held) -> Iterator[tuple[SeriesKey, int, set[Row]]]:
-        """Each suspect's channel and time, and the rows the server has there."""
-        spans = [(key, *span) for key, held in suspects.items() for span in _stretches(held)]
+    def _there(self, held: Held) -> Iterator[tuple[SeriesKey, int, int, dict[int, set[Row]]]]:
+        """(channel, first time, last time, rows by time) of what the server has around these."""
+        spans = [(key, *span) for key, times in held.items() for span in _stretches(times)]
         for start in range(0, len(spans), STATEMENTS):
             some = spans[start : start + STATEMENTS]
             text = ";".join(
@@ -230,11 +243,8 @@ class InfluxStore:
                 f"AND time >= {low} AND time <= {high}"
                 for key, low, high in some
             )
-            for (key, low, high), found in zip(some, self._server.query(text), strict=True):
-                there = {t: set(rows_in(fields)) for t, fields in _points(found)}
-                for t in suspects[key]:
-                    if low <= t <= high:
-                        yield key, t, there.get(t, set())
+            for span, found in zip(some, self._server.query(text), strict=True):
+                yield *span, {t: set(rows_in(fields)) for t, fields in _points(found)}
 
     def _where(self, key: SeriesKey) -> str:
         return " AND ".join(
@@ -270,28 +280,63 @@ class InfluxStore:
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
-        site = quoted(encode_name(self._site))
-        (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE "site"={site}')
+        (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE {self._mine}')
         return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
 
-    def forget(self, key: SeriesKey, times: Sequence[int]) -> None:
-        """Delete points of a channel, twins and all: their stamps were mended."""
-        for start in range(0, len(times), STATEMENTS):
+    def forget(self, chunks: Sequence[SeriesChunk]) -> None:
+        """Take readings away, whose stamps were mended; others at their times stay.
+
+        A point loses no single field, so one with other readings is deleted and written again;
+        what is owed is kept until the server has it.
+        """
+        gone: Held = {}
+        for chunk in chunks:
+            held = gone.setdefault(chunk.key, {})
+            for t, row in rows_of(chunk.series):
+                held.setdefault(t, set()).add(row)
+        for key, low, high, there in self._there(gone):
+            mine = gone[key]
+            if not any(there.get(t, set()) & rows for t, rows in mine.items()):
+                continue
+            for t, rows in there.items():
+                left = sorted(rows - mine.get(t, set()), reverse=True)
+                if left:
+                    self._owed.append(point(self._head(key), t, left))
             self._server.query(
-                ";".join(
-                    f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} AND time = {int(t)}'  # noqa: S608
-                    for t in times[start : start + STATEMENTS]
-                )
+                f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
+                f"AND time >= {low} AND time <= {high}"
             )
+            self._pay()
+
+    def _pay(self) -> None:
+        """Write again what was deleted with its neighbours."""
+        if self._owed:
+            self._send_all(self._owed)
+            self._owed.clear()
 
     def flush(self) -> None:
         """Nothing to do: a write is durable when it is answered."""
 
+    def mark(self, entries: int) -> None:
+        """Remember that so many journal entries are in it."""
+        today = time.time_ns() // DAY_NS * DAY_NS
+        self._send([f"{head(MARK, {'site': self._site})}entries={entries} {today}"])
+
+    def marked(self) -> int:
+        """Journal entries that are in it for sure; 0 where it remembers nothing.
+
+        Asked where the server may be another than before: what it has is learned anew as well.
+        """
+        self._learned = False
+        (found,) = self._server.query(f'SELECT last("entries") FROM "{MARK}" WHERE {self._mine}')  # noqa: S608
+        return int(found[0]["values"][0][1]) if found else 0
+
     def clear(self) -> None:
-        """Delete this site's readings, means over time too, and what was parked."""
-        site = quoted(encode_name(self._site))
-        self._server.query(f'DELETE FROM "{MEASUREMENT}" WHERE "site"={site}')  # noqa: S608
+        """Delete this site's readings, windows too, its mark, and what was parked."""
+        for name in (MARK, MEASUREMENT):
+            self._server.query(f'DELETE FROM "{name}" WHERE {self._mine}')  # noqa: S608
         self._claimed.clear()
+        self._owed.clear()
         self._learned = True
         self.park.clear()
 

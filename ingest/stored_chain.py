@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ingest.link_block import Extent, LinkBlock
@@ -63,6 +63,7 @@ class StoredChain(StreamChain):
         """Drop the links in memory: they are in an attached block now."""
         self._links.clear()
         self._by_end.clear()
+        self._trusted_by_end.clear()
         self._places.clear()
         self._followed.clear()
 
@@ -112,14 +113,15 @@ class StoredChain(StreamChain):
         return [link for link in every if link.identity not in followed]
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first envelope that reaches `end`, None where none does."""
-        found = [super().closing(end)]
-        found += [p.block.closing(end) for p in self.sealed if p.extent.t_max >= end]
-        return min(
-            (link for link in found if link is not None),
-            key=lambda link: (link.t_last, link.seq, link.identity),
-            default=None,
-        )
+        """The first envelope that reaches `end`, a trusted one before all others."""
+        hot = super().closing(end)
+        near = [part.block for part in self.sealed if part.extent.t_max >= end]
+        found = [(place, block) for block in near if (place := block.closing(end)) is not None]
+        if not found:
+            return hot
+        place, block = min(found, key=lambda pair: pair[0][:4])
+        known = (not hot.trusted, hot.t_last, hot.seq, hot.identity) if hot is not None else None
+        return hot if known is not None and known < place[:4] else block.link(place[4])
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""
@@ -148,8 +150,19 @@ class StoredChain(StreamChain):
             if not name:
                 return ended, oldest
 
-    def between(self, start: int, end: int) -> list[ChainLink]:
-        """Links with readings in [start, end] and all that lie between them in the chain."""
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """The envelopes of some boots. Reads every block."""
+        found = super().of_boots(boots)
+        for part in self.sealed if boots else ():
+            found += part.block.of_boots(boots)
+        return found
+
+    def between(self, start: int, end: int, also: Iterable[ChainLink] = ()) -> list[ChainLink]:
+        """Links with readings in [start, end], those in `also`, and all in the chain between them.
+
+        Both ends are ns UTC.
+        """
+        also = list(also)
         near = [p for p in self.sealed if p.extent.t_max >= start and p.extent.t_min <= end]
         ranges: dict[str, tuple[int, int]] = {}
         spans = [part.block.wanted(start, end) for part in near]
@@ -158,6 +171,7 @@ class StoredChain(StreamChain):
             for link in self._links.values()
             if link.t_last >= start and link.t_first <= end
         ]
+        spans += [{link.epoch: (link.seq, link.seq)} for link in also]
         for span in spans:
             for epoch, (low, high) in span.items():
                 known = ranges.get(epoch, (low, high))
@@ -172,7 +186,7 @@ class StoredChain(StreamChain):
             bounds = ranges.get(link.epoch)
             if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
                 part_of.add(link)
-        return part_of.between(start, end)
+        return part_of.between(start, end, also)
 
     def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:
         """Widen ranges of numbers so that those of epochs that follow each other meet."""

@@ -6,10 +6,9 @@ with the history. Everything here is a view of the journal and can be built anew
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 from footprint.held_series import rows
@@ -31,10 +30,12 @@ ALL_TIME = (-(2**63), 2**63 - 1)
 class StoredReadings(EnvelopeIndex):
     """Readings of one site: a store of segments and what was learnt of the envelopes."""
 
-    def __init__(self, store: ParquetStore) -> None:
+    def __init__(
+        self, store: ParquetStore, fetch: Callable[[str], Envelope | None] = lambda _: None
+    ) -> None:
         super().__init__()
         self.store = store
-        self._turn = RLock()
+        self.fetch = fetch
         self._spans: dict[SeriesKey, dict[str, tuple[int, int]]] = {}
         self._fresh_sources: list[tuple[SeriesKey, str]] = []
         self._fresh_gaps: list[tuple[SeriesKey, tuple[int, int, str]]] = []
@@ -73,6 +74,8 @@ class StoredReadings(EnvelopeIndex):
             chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
             chain.late += row[2]
             chain.sealed_late = chain.late
+        for agent, stream, boot, *row in meta.get("clocks", ()):
+            self.true_times.learn_boot(agent, stream, boot, map(int, row))
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
         self._attach_links(path, meta["links"])
@@ -91,6 +94,7 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
         self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
+        self._sealed_clocks = self.true_times.known_boots()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -164,6 +168,11 @@ class StoredReadings(EnvelopeIndex):
             "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
             "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
+            "clocks": [
+                [*boot, *numbers]
+                for boot, numbers in sorted(self.true_times.known_boots().items())
+                if self._sealed_clocks.get(boot) != numbers
+            ],
             "tables": [[index] for index in self.tables[self._sealed_tables :]],
             "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
             "late": [
@@ -189,12 +198,16 @@ class StoredReadings(EnvelopeIndex):
         with self._turn:
             return super().gaps(key)
 
-    def span(self, key: SeriesKey) -> tuple[int, int] | None:
-        """Times of the first and last reading, ns; None where there is none."""
+    def envelope(self, identity: str) -> Envelope | None:
+        """An envelope whose clock was not trusted, out of the journal."""
+        return self.fetch(identity)
+
+    def signed_span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """Signed times of the first and last reading, ns; None where there is none."""
         return self.store.span(key)
 
-    def read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
-        """Readings in [start, end) and up to `margin` good ones on either side."""
+    def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
+        """Readings by their signed times in [start, end), up to `margin` good ones beside."""
         amounts = key in self._longest or key in self._spans
         mark = self.store.mark(key)
         page = self._pages.get(key)
@@ -207,8 +220,8 @@ class StoredReadings(EnvelopeIndex):
             found = self.store.near(key, start, end, margin, amounts=amounts)
         return _series(found)
 
-    def tagged(self, key: SeriesKey, batch: str) -> Series:
-        """Amounts of the channel weighed for `batch`, in time order."""
+    def signed_tagged(self, key: SeriesKey, batch: str) -> Series:
+        """Amounts of the channel weighed for `batch`, by signed times."""
         span = self._spans.get(key, {}).get(batch)
         if span is None:
             return Series([], [], [])

@@ -28,13 +28,23 @@ if TYPE_CHECKING:
     from footprint.plant import LocalText
 
 batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
-LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_per_unit")
+LIST = (
+    "batch",
+    "product",
+    "state",
+    "boundary",
+    "start",
+    "end",
+    "quantity",
+    "per_unit",
+    "u_per_unit",
+)
 
 
 @batch.command("list")
 def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """List all batches with their footprints. / 列出批次及足迹。"""
-    from footprint.rows import batch_row
+    from footprint.rows import batch_row, title
     from meterprint.site import open_site
 
     site = open_site(state)
@@ -43,17 +53,23 @@ def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -
             site.refresh(lambda done, total: progress("compute", done, total))
         order = [b.id for b in site.engine.engine.batches()]
         rows = [batch_row(site.engine.results[name]) for name in order]
+        plant = site.plant()
     finally:
         site.close()
     if json:
         emit(rows)
-    else:
-        table(rows, LIST)
+        return
+    table(rows, LIST)
+    if any(row["partial"] for row in rows):
+        name = title(partial=True)
+        typer.echo(f"per_unit: {name.en} / {name.zh}, kgCO2e")
+    for note in plant.notes if plant else ():
+        typer.echo(f"{note.en} / {note.zh}")
 
 
 @batch.command("show")
 def show_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -84,11 +100,11 @@ SupersedesOption = Annotated[
 
 @batch.command("start")
 def start_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
-    product: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
+    product: Annotated[str, typer.Option(help="product, as plant.yaml calls it / 产品")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -108,12 +124,12 @@ def start_batch(
 
 @batch.command("end")
 def end_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
     good: Annotated[str, typer.Option(help="good output / 良品数")],
     scrap: Annotated[str, typer.Option(help="scrap / 报废数")] = "0",
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -134,8 +150,8 @@ def end_batch(
 
 @batch.command("declare")
 def declare_amount(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
     source: Annotated[str, typer.Option(help="emission source that is declared / 排放源")],
     quantity: Annotated[str, typer.Option(help="exact decimal / 数量")],
     unit: Annotated[str, typer.Option(help="unit / 单位")],
@@ -143,7 +159,7 @@ def declare_amount(
         str, typer.Option(help="95 % half-width of the amount, per cent / 相对不确定度")
     ] = "0",
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -193,7 +209,7 @@ def import_batches(
 
 
 def footprint(
-    name: Annotated[str, typer.Argument(metavar="BATCH")] = "",
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")] = "",
     product: Annotated[str, typer.Option(help="product / 产品")] = "",
     start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")] = "",
     end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")] = "",
@@ -205,6 +221,8 @@ def footprint(
     json: JsonOption = False,
 ) -> None:
     """Footprint of a batch, or of a product over a period and sites. / 批次或产品时段的足迹。"""
+    from footprint.rows import notes_json
+
     if bool(name) == bool(product):
         raise InputError("name a batch, or a product with --from and --to")
     if name and also:
@@ -213,11 +231,15 @@ def footprint(
         value, notes = _of_batch(state, name)
     else:
         period = parse_moment(start, "--from"), parse_moment(end, "--to")
+        if period[1] <= period[0]:
+            raise InputError("the end lies before the start", field="--to")
         value, notes = _of_product([state, *(also or ())], product, *period)
     if json:
-        emit(value)
-        return
-    _show(value, notes)
+        emit({**value, "notes": notes_json(notes)})
+    else:
+        _show(value, notes)
+    if product and not value["batches"]:
+        raise typer.Exit(1)
 
 
 def _of_batch(state: Path, name: str) -> tuple[dict[str, Any], list[LocalText]]:
@@ -232,7 +254,9 @@ def _of_batch(state: Path, name: str) -> tuple[dict[str, Any], list[LocalText]]:
         site.close()
     if result is None:
         raise InputError(f"no batch is called {name!r}", hint="see `batch list`")
-    return {**result.to_json(), "digest": result.digest()}, list(plant.notes if plant else ())
+    value = {**result.to_json(), "digest": result.digest()}
+    value |= {"partial": result.partial, "relative": result.relative}
+    return value, list(plant.notes if plant else ())
 
 
 def _of_product(
@@ -243,6 +267,7 @@ def _of_product(
 
     sites: dict[str, list[BatchResult]] = {}
     notes: list[LocalText] = []
+    known: set[str] = set()
     for state in states:
         site = open_site(state)
         try:
@@ -251,25 +276,35 @@ def _of_product(
             site.refresh()
             sites[site.name] = list(site.engine.results.values())
             plant = site.plant()
+            known |= {
+                p.id for _, then in site.engine.engine.knowledge.plants for p in then.products
+            }
             notes += [note for note in (plant.notes if plant else ()) if note not in notes]
         finally:
             site.close()
+    if product not in known:
+        hint = f"products: {', '.join(sorted(known)) or 'none is stated'}"
+        raise InputError(f"no product is called {product!r}", field="--product", hint=hint)
     return selection(sites, product, start, end).to_json(), notes
 
 
 def _show(value: dict[str, Any], notes: Sequence[LocalText]) -> None:
-    partial = value["boundary"] == "gate_to_gate"
-    title = (
-        "partial footprint, gate to gate / 产品部分碳足迹（大门到大门）"
-        if partial
-        else "footprint / 足迹"
+    from footprint.rows import title
+
+    name = title(partial=value["partial"])
+    typer.echo(
+        f"{name.en} / {name.zh}: {value['footprint']} kgCO2e, u = {value['u']} kgCO2e"
+        + (" (relative units / 相对单位)" if value["relative"] else "")
     )
-    typer.echo(f"{title}: {value['footprint']} kgCO2e, u = {value['u']} kgCO2e")
     typer.echo(f"per unit / 每单位: {value['per_unit']} kgCO2e, u = {value['u_per_unit']} kgCO2e")
     if value.get("state"):
         typer.echo(f"state / 状态: {value['state']} {', '.join(value['waits'])}")
     if value["incomplete"]:
         typer.echo(f"incomplete / 不完整: {', '.join(value['incomplete'])}")
+    if value.get("provisional"):
+        typer.echo(f"left out, provisional / 未计入（暂定）: {', '.join(value['provisional'])}")
+    if "batches" in value and not value["batches"]:
+        typer.echo("no settled batch of the product ends in that time / 该时段没有已定批次")
     for note in notes:
         typer.echo(f"{note.en} / {note.zh}")
 

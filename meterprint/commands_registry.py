@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,22 +21,63 @@ from meterprint.output import (
 from mrv.errors import InputError
 from mrv.fact import REGISTRY
 
+if TYPE_CHECKING:
+    from footprint.plant import Instrument
+    from meterprint.site import Site
+
 instrument = typer.Typer(help="Instruments. / 计量器具。", no_args_is_help=True)
 certificate = typer.Typer(help="Certificates. / 证书。", no_args_is_help=True)
 factors = typer.Typer(help="Emission factors. / 排放因子。", no_args_is_help=True)
 
 
 def _state_fact(
-    state: Path, kind: str, subject: str, body: dict[str, Any], author: str, start: int | None
+    site: Site,
+    kind: str,
+    subject: str,
+    body: dict[str, Any],
+    author: str,
+    *,
+    json: bool,
+    **times: Any,
 ) -> None:
+    """State a registry fact and print where it stands."""
+    fact = site.facts.record(REGISTRY, kind, subject, body, author=author, **times)
+    if json:
+        emit({"chain": REGISTRY, "seq": fact.header.seq, "type": kind, "subject": subject})
+    else:
+        typer.echo(f"registry#{fact.header.seq} {kind} {subject}")
+
+
+@contextmanager
+def _opened(state: Path) -> Iterator[Site]:
+    """The site with its facts understood."""
     from meterprint.site import open_site
 
     site = open_site(state)
     try:
-        fact = site.facts.record(REGISTRY, kind, subject, body, author=author, valid_from=start)
+        site.engine.settle()
+        yield site
     finally:
         site.close()
-    typer.echo(f"registry#{fact.header.seq} {kind} {subject}")
+
+
+def _known_instrument(site: Site, name: str) -> Instrument | None:
+    """The instrument of that name; None where no plant is stated yet. Raises InputError."""
+    plant = site.plant()
+    if plant is None:
+        return None
+    found = plant.instrument(name)
+    if found is None:
+        known = ", ".join(sorted(i.id for i in plant.instruments))
+        raise InputError(f"no instrument is called {name!r}", hint=f"instruments: {known}")
+    return found
+
+
+def _known_certificate(site: Site, number: str) -> None:
+    known = {c.id for c in site.engine.engine.knowledge.all_certificates()}
+    if number not in known:
+        hint = f"certificates: {', '.join(sorted(known)) or 'none is recorded'}"
+        raise InputError(f"no certificate has the number {number!r}", hint=hint)
 
 
 def _registers(texts: list[str], option: str) -> dict[str, str]:
@@ -53,14 +96,15 @@ def _registers(texts: list[str], option: str) -> dict[str, str]:
 
 @instrument.command("exchange")
 def exchange(
-    name: Annotated[str, typer.Argument(metavar="INSTRUMENT")],
+    name: Annotated[str, typer.Argument(metavar="INSTRUMENT", help="instrument that is replaced")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone")],
     closing: Annotated[list[str], typer.Option(help="register=counts of the old one / 止码")],
     opening: Annotated[list[str], typer.Option(help="register=counts of the new one / 起码")],
     serial: Annotated[str, typer.Option(help="serial of the new one / 新表编号")] = "",
     ratio: Annotated[str, typer.Option(help="new transformer ratio / 新变比")] = "",
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
 ) -> None:
     """State that a meter was replaced. / 换表。"""
     body: dict[str, Any] = {
@@ -68,9 +112,37 @@ def exchange(
         "opening": _registers(opening, "--opening"),
         "serial": serial,
     }
+    if set(body["closing"]) != set(body["opening"]):
+        raise InputError(
+            "each register has a closing and an opening reading",
+            field="--opening",
+            hint="name the same registers in --closing and --opening",
+        )
     if ratio:
-        body["ratio"] = ratio
-    _state_fact(state, "instrument_exchanged", name, body, author, parse_moment(at, "--at"))
+        body["ratio"] = _ratio(ratio)
+    moment = parse_moment(at, "--at")
+    with _opened(state) as site:
+        known = _known_instrument(site, name)
+        for register in body["closing"]:
+            if known is not None and known.register(register) is None:
+                names = ", ".join(r.id for r in known.registers)
+                raise InputError(
+                    f"{name} has no register {register!r}", field="--closing", hint=names
+                )
+        _state_fact(site, "instrument_exchanged", name, body, author, json=json, valid_from=moment)
+
+
+def _ratio(text: str) -> str:
+    from mrv.quantity import exact_number
+
+    try:
+        if exact_number(text) > 0:
+            return text
+    except ValueError:
+        pass
+    raise InputError(
+        f"a positive number is expected, seen {text!r}", field="--ratio", hint="write 400/5 or 80"
+    )
 
 
 @instrument.command("list")
@@ -108,13 +180,13 @@ def list_instruments(state: StateOption = DEFAULT_STATE, json: JsonOption = Fals
 @certificate.command("record")
 def record_certificate(
     file: Annotated[Path, typer.Argument(help="YAML with id, kind, instrument, points …")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
 ) -> None:
     """Record a certificate. / 登记证书。"""
     from device_profiles.yaml_tree import read_yaml
     from ingest.batch_events import moment
-    from meterprint.site import open_site
     from mrv.measurement.calibration import read_certificate
 
     source = read_yaml(file)
@@ -125,56 +197,88 @@ def record_certificate(
     start, end = body.pop("valid_from", None), body.pop("valid_to", None)
     if start is None:
         raise InputError("a certificate holds from a moment", file=str(file), field="valid_from")
-    first = moment(start if "T" in str(start) else f"{start}T00:00:00+00:00", "valid_from")
-    last = None
-    if end is not None:
-        last = moment(end if "T" in str(end) else f"{end}T00:00:00+00:00", "valid_to")
-    try:
-        read_certificate(number, body, first, last)
-    except InputError as error:
-        raise source.locate(error) from error
-    site = open_site(state)
-    try:
-        fact = site.facts.record(
-            REGISTRY,
-            "certificate_recorded",
-            number,
-            body,
-            author=author,
-            valid_from=first,
-            valid_to=last,
-        )
-    finally:
-        site.close()
-    typer.echo(f"registry#{fact.header.seq} certificate_recorded {number}")
+    with _opened(state) as site:
+        try:
+            first = moment(start if "T" in str(start) else f"{start}T00:00:00+00:00", "valid_from")
+            last = None
+            if end is not None:
+                last = moment(end if "T" in str(end) else f"{end}T00:00:00+00:00", "valid_to")
+                if last <= first:
+                    raise InputError("a certificate ends after it begins", field="valid_to")
+            read_certificate(number, body, first, last)
+            try:
+                _known_instrument(site, str(body.get("instrument", "")))
+            except InputError as error:
+                raise InputError(str(error.args[0]), field="instrument", hint=error.hint) from error
+        except InputError as error:
+            raise source.locate(error) from error
+        times = {"valid_from": first, "valid_to": last}
+        _state_fact(site, "certificate_recorded", number, body, author, json=json, **times)
 
 
 @certificate.command("approve")
 def approve(
-    number: str,
+    number: Annotated[str, typer.Argument(help="number of the certificate")],
     author: Annotated[str, typer.Option(help="who approves / 批准人")],
     state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
 ) -> None:
     """Approve the use of a certificate. / 批准证书。"""
-    _state_fact(state, "certificate_approved", number, {"by": author}, author, None)
+    with _opened(state) as site:
+        _known_certificate(site, number)
+        _state_fact(site, "certificate_approved", number, {"by": author}, author, json=json)
 
 
 @certificate.command("revoke")
 def revoke(
-    number: str,
+    number: Annotated[str, typer.Argument(help="number of the certificate")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
 ) -> None:
     """Withdraw a certificate from a moment on. / 撤销证书。"""
-    body = {"by": author}
-    _state_fact(state, "certificate_revoked", number, body, author, parse_moment(at, "--at"))
+    moment = parse_moment(at, "--at")
+    with _opened(state) as site:
+        _known_certificate(site, number)
+        body = {"by": author}
+        _state_fact(site, "certificate_revoked", number, body, author, json=json, valid_from=moment)
+
+
+@certificate.command("list")
+def list_certificates(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+    """List certificates with their state now. / 列出证书。"""
+    import time
+
+    from footprint.rows import iso
+
+    with _opened(state) as site:
+        found = site.engine.engine.knowledge.all_certificates()
+    rows = [
+        {
+            "certificate": c.id,
+            "kind": c.kind.value,
+            "instrument": c.instrument,
+            "serial": c.serial,
+            "laboratory": c.laboratory,
+            "valid_from": iso(c.valid_from),
+            "valid_to": iso(c.valid_to),
+            "approved": c.approved,
+            "revoked_at": iso(c.revoked_at),
+            "state": c.state_at(time.time_ns()).value,
+        }
+        for c in found
+    ]
+    if json:
+        emit(rows)
+    else:
+        table(rows, ("certificate", "kind", "instrument", "valid_from", "valid_to", "state"))
 
 
 @factors.command("import")
 def import_factors(
     file: Annotated[Path, typer.Argument(help="CSV of factors")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -205,37 +309,45 @@ def import_factors(
 @factors.command("list")
 def list_factors(
     state: StateOption = DEFAULT_STATE,
-    category: Annotated[str, typer.Option()] = "",
+    category: Annotated[str, typer.Option(help="only this family, such as electricity_cfp")] = "",
     json: JsonOption = False,
 ) -> None:
     """List the factors in force. / 列出因子。"""
+    from footprint.catalogue import Catalogue
     from footprint.exact import decimal_text
-    from meterprint.site import open_site
+    from footprint.plant import default_uncertainty
+    from footprint.rows import iso
 
-    site = open_site(state)
-    try:
-        site.engine.settle()
-        plant = site.plant()
-        found = site.engine.engine.knowledge.catalogue(plant).factors() if plant else []
-    finally:
-        site.close()
+    with _opened(state) as site:
+        plant, knowledge = site.plant(), site.engine.engine.knowledge
+        catalogue = (
+            Catalogue(knowledge.factors, default_uncertainty(plant.policy))
+            if plant is not None
+            else Catalogue(knowledge.factors)
+        )
     rows = [
         {
             "id": f.id,
+            "name": f.name,
             "category": f.category,
             "region": f.region,
+            "valid_from": iso(f.valid_from),
+            "valid_to": iso(f.valid_to),
             "value": decimal_text(f.value),
             "unit": f.unit,
+            "uncertainty_percent": decimal_text(catalogue.uncertainty(f)[0]),
+            "uncertainty_default": catalogue.uncertainty(f)[1],
             "unverified": f.unverified,
             "source": f.source,
         }
-        for f in found
+        for f in catalogue.factors()
         if not category or f.category == category
     ]
     if json:
         emit(rows)
     else:
-        table(rows, ("id", "category", "region", "value", "unit", "source"))
+        columns = ("id", "category", "region", "value", "unit", "uncertainty_percent", "source")
+        table(rows, columns)
 
 
 def register(app: typer.Typer) -> None:

@@ -18,6 +18,7 @@ from edge_agent.outbox import Outbox
 from edge_agent.publisher import Publisher
 from edge_agent.replay import Replay, channel_table, due, groups, read_replay
 from footprint.exact import decimal_text
+from footprint.rows import notes_json
 from ingest.broker import start_broker
 from ingest.collector import calm_collector
 from ingest.keyring import load_or_make_key
@@ -231,6 +232,7 @@ def summary(site: Site, content: Replay, seconds: float) -> dict[str, Any]:
             "root": site.journal.root().hex(),
         },
         "seconds": round(seconds, 3),
+        "notes": notes_json(plant.notes) if (plant := site.plant()) is not None else [],
     }
     if content.claim:
         total = sum((r.footprint for r in results.values()), start=0)

@@ -54,6 +54,7 @@ class Site:
 
     def plant(self) -> PlantModel | None:
         """The plant as stated last."""
+        self.engine.settle()
         plants = self.engine.engine.knowledge.plants
         return plants[-1][1] if plants else None
 
@@ -80,7 +81,7 @@ class Site:
     def state_plant(self, file: PlantFile, valid_from: int, author: str = AUTHOR) -> bool:
         """State plant, factors and certificates of a file, where they are new; whether any was."""
         known = {
-            (fact.header.type, fact.subject): canonical(fact.body)
+            (fact.header.type, fact.subject): _content(fact)
             for fact in load_facts(self.journal)
             if fact.header.chain == REGISTRY
         }
@@ -90,7 +91,8 @@ class Site:
             kind: str, subject: str, body: dict[str, object], start: int | None, end: int | None
         ) -> Fact | None:
             nonlocal stated
-            if known.get((kind, subject)) == canonical(body):
+            times = (start, end) if kind == "certificate_recorded" else None
+            if known.get((kind, subject)) == (canonical(body), times):
                 return None
             stated = True
             return self.facts.record(
@@ -105,13 +107,9 @@ class Site:
             number = str(body.pop("id"))
             start, end = body.pop("valid_from", None), body.pop("valid_to", None)
             approved = body.pop("approved_by", None)
-            state(
-                "certificate_recorded",
-                number,
-                body,
-                day_moment(start),
-                day_moment(end),
-            )
+            first, last = day_moment(start), day_moment(end)
+            if state("certificate_recorded", number, body, first, last) is not None:
+                known.pop(("certificate_approved", number), None)
             if approved is not None:
                 state("certificate_approved", number, {"by": str(approved)}, None, None)
         self.engine.catch_up()
@@ -163,6 +161,13 @@ def open_journal(state: Path) -> Journal:
     return Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
 
 
+def _content(fact: Fact) -> tuple[bytes, tuple[int | None, int | None] | None]:
+    """What a fact says; of a certificate also when it holds."""
+    header = fact.header
+    times = (header.valid_from, header.valid_to)
+    return canonical(fact.body), times if header.type == "certificate_recorded" else None
+
+
 def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Site:
     """The site of a state directory, made there where `name` is given and it is new.
 
@@ -175,13 +180,31 @@ def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Si
                 f"{state} belongs to site {known}, not {name}",
                 hint="use another --state for another plant",
             )
-        return Site(state, known, kernels)
+        return _site(state, known, kernels)
     if not name:
         raise InputError(
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    make_folder(state)
     about = json.dumps({"site": name, "state": STATE_VERSION})
-    make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
-    return Site(state, name, kernels)
+    try:
+        make_folder(state)
+        make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
+    except OSError as error:
+        raise _unwritable(state, error) from error
+    return _site(state, name, kernels)
+
+
+def _site(state: Path, name: str, kernels: Kernels | None) -> Site:
+    try:
+        return Site(state, name, kernels)
+    except OSError as error:
+        raise _unwritable(state, error) from error
+
+
+def _unwritable(state: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{state} cannot be written: {error.strerror}",
+        field="--state",
+        hint="name a directory that this user may write",
+    )

@@ -43,8 +43,19 @@ class Kernels:
     """Law of amounts."""
     wrap: Callable[[Sequence[int]], Sequence[int]] = plain
     """Turns a sequence into what the kernels take (a list, an int64 array)."""
+    flags: Callable[[Sequence[int]], Sequence[int]] = plain
+    """Turns a sequence of 0 and 1 into what the kernels take."""
     zeros: Callable[[int], Sequence[int]] = lambda size: [0] * size
     """Makes an output of that many zeros."""
+    fits: Callable[[Series, LawParameters, bool], bool] = lambda *_: True
+    """Whether every sum over the readings of a counter (True) or of amounts stays within the
+    integers the kernels have."""
+    choose: Callable[[int], Kernels] | None = None
+    """Where it depends on what there is to do: the kernels for so many readings."""
+
+    def of(self, readings: int) -> Kernels:
+        """The kernels to use on so many readings."""
+        return self if self.choose is None else self.choose(readings)
 
 
 PYTHON = Kernels()
@@ -124,13 +135,16 @@ def counter_windows(
 ) -> list[WindowSum]:
     """Windows [cuts[i], cuts[i+1]) of a cumulative register; cuts in ns on whole milliseconds."""
     windows, points = len(cuts) - 1, len(parameters.load)
+    kernels = kernels.of(len(series))
+    if not kernels.fits(series, parameters, True):
+        kernels = PYTHON
     zeros = kernels.zeros
     outputs = [zeros(windows), zeros(windows), zeros(windows), zeros(windows)]
     weights, counts = zeros(max(windows * points, 1)), zeros(windows * law.STATES)
     kernels.counter(
         kernels.wrap(series.t),
         kernels.wrap(series.v),
-        kernels.wrap(series.ok),
+        kernels.flags(series.ok),
         kernels.wrap([cut // NS_PER_MS for cut in cuts]),
         parameters.modulus,
         parameters.max_rate,
@@ -149,6 +163,9 @@ def amount_windows(
 ) -> list[WindowSum]:
     """Windows of an amount channel; every amount given is split, so leave tagged ones out."""
     windows, points = len(cuts) - 1, len(parameters.load)
+    kernels = kernels.of(len(series))
+    if not kernels.fits(series, parameters, False):
+        kernels = PYTHON
     zeros = kernels.zeros
     outputs = [zeros(windows), zeros(windows), zeros(windows)]
     weights, counts = zeros(max(windows * points, 1)), zeros(windows * law.STATES)
@@ -156,7 +173,7 @@ def amount_windows(
         kernels.wrap(series.t),
         kernels.wrap(series.length or [0] * len(series)),
         kernels.wrap(series.v),
-        kernels.wrap(series.ok),
+        kernels.flags(series.ok),
         kernels.wrap([cut // NS_PER_MS for cut in cuts]),
         kernels.wrap(parameters.load),
         kernels.wrap(parameters.ppm),

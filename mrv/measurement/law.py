@@ -189,6 +189,9 @@ def counter_law(
 ) -> None:
     """Add the steps of a cumulative register to windows.
 
+    A counter that fell to what it can have counted since zero was reset; where no rate is known,
+    one that fell to a tenth or less of what it showed. Any other fall ran back and adds nothing.
+
     `t` ns strictly increasing, `v` counts, `ok` 1 good | 0 failed; `cuts` whole ms, strictly
     increasing, one more than windows. `modulus` 0 = never rolls over; `max_rate` counts per hour,
     0 = unknown; `gap_ms` 0 = no step is a gap. Outputs per window, all added to: corrected and
@@ -242,7 +245,7 @@ def counter_law(
                 if modulus > 0 and 0 <= wrapped <= wrap_limit:
                     state = ROLL_OVER
                     increment = wrapped
-                elif 0 <= v[following] <= limit:
+                elif 0 <= v[following] <= (limit if max_rate > 0 else v[last] // 10):
                     state = RESET
                     increment = v[following]
                 else:

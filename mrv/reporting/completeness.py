@@ -8,7 +8,7 @@ end, stamped by a trusted clock. Nothing here waits for time to pass.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -104,6 +104,7 @@ class StreamChain:
     def __init__(self) -> None:
         self._links: dict[str, ChainLink] = {}
         self._by_end: list[tuple[int, int, str]] = []
+        self._trusted_by_end: list[tuple[int, int, str]] = []
         self._places: dict[tuple[str, int], str] = {}
         self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
@@ -122,6 +123,8 @@ class StreamChain:
             self.late_since = min(self.late_since, link.t_first) if self.late else link.t_first
             self.late += 1
         insort(self._by_end, (link.t_last, link.seq, link.identity))
+        if link.trusted:
+            insort(self._trusted_by_end, (link.t_last, link.seq, link.identity))
         self._followed.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
         if twin != link.identity:
@@ -135,6 +138,10 @@ class StreamChain:
     def links(self) -> list[ChainLink]:
         """All envelopes, by epoch and number, twins by identity."""
         return sorted(self._links.values(), key=_place)
+
+    def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
+        """The envelopes of some boots."""
+        return [link for link in self._links.values() if link.boot in boots]
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
@@ -152,9 +159,16 @@ class StreamChain:
         yield None
 
     def closing(self, end: int) -> ChainLink | None:
-        """The first envelope that reaches `end`, None where none does."""
-        place = bisect_left(self._by_end, (end, -1, ""))
-        return self._links[self._by_end[place][2]] if place < len(self._by_end) else None
+        """The first envelope that reaches `end`, None where none does.
+
+        One whose clock was trusted goes before all others: a clock that nobody vouched for a
+        while holds nothing up once somebody does again.
+        """
+        for ends in (self._trusted_by_end, self._by_end):
+            place = bisect_left(ends, (end, -1, ""))
+            if place < len(ends):
+                return self._links[ends[place][2]]
+        return None
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`.
@@ -173,11 +187,15 @@ class StreamChain:
                 return Closure.CLOSED if closing.trusted else Closure.CLOCK, oldest
         return Closure.LATE_START if closing.trusted else Closure.CLOCK, oldest
 
-    def between(self, start: int, end: int) -> list[ChainLink]:
-        """Links with readings in [start, end] and all that lie between them in the chain."""
+    def between(self, start: int, end: int, also: Iterable[ChainLink] = ()) -> list[ChainLink]:
+        """Links with readings in [start, end], those in `also`, and all in the chain between them.
+
+        Both ends are ns UTC.
+        """
         left = {
             link.identity for link in self.links() if link.t_last >= start and link.t_first <= end
         }
+        left |= {link.identity for link in also}
         kept: list[ChainLink] = []
         for head in sorted(self.heads(), key=lambda link: (-link.t_last, link.epoch, link.seq)):
             walked: list[ChainLink] = []

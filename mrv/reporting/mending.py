@@ -78,10 +78,13 @@ def runs(found: Iterable[Mending]) -> list[list[Mending]]:
     return parted
 
 
-def clock_findings(subject: str, links: Iterable[ChainLink]) -> list[Finding]:
-    """What to say of one stream's wrong stamps: one finding for each setting of the clock."""
+def clock_findings(subject: str, mended: Iterable[Mending]) -> list[Finding]:
+    """What to say of one stream's wrong stamps: one finding for each setting of the clock.
+
+    `mended` is in the order of `mendings`.
+    """
     found = []
-    for run in runs(mendings(links)):
+    for run in runs(mended):
         first, last = run[0], run[-1]
         numbers = (
             ("envelopes", str(len(run))),
@@ -93,7 +96,7 @@ def clock_findings(subject: str, links: Iterable[ChainLink]) -> list[Finding]:
             ("known_by", last.anchor.identity),
         )
         at = first.link.t_first + first.offset
-        found.append(Finding("clock_was_wrong", subject, at, Severity.WARNING, numbers))
+        found.append(Finding("clock_mended", subject, at, Severity.WARNING, numbers))
     return found
 
 

@@ -65,11 +65,15 @@ def read(data: bytes) -> dict[str, bytes]:
     except (NotImplementedError, zlib.error, RuntimeError) as error:
         raise ContainerError(f"a zip of another kind: {error}") from error
     files: dict[str, bytes] = {}
+    room = len(data)
     for info in infos:
         _check_name(info.filename)
         if info.filename in files:
             raise ContainerError(f"{info.filename} stands twice", file=info.filename)
         files[info.filename] = _stored(data, info)
+        room -= info.file_size
+        if room < 0:
+            raise ContainerError(f"{info.filename} overlaps others", file=info.filename)
     return files
 
 
@@ -82,6 +86,8 @@ def _stored(data: bytes, info: zipfile.ZipInfo) -> bytes:
         raise ContainerError(f"{name} has no local header", file=name)
     fields = _LOCAL.unpack(header)
     start = info.header_offset + _LOCAL.size + fields[-2] + fields[-1]
+    if data[info.header_offset + _LOCAL.size :][: fields[-2]] != info.orig_filename.encode():
+        raise ContainerError(f"{name} stands under another name at its place", file=name)
     content = data[start : start + info.file_size]
     if len(content) != info.file_size:
         raise ContainerError(f"{name} is cut off", file=name)

@@ -184,11 +184,16 @@ def sign(text: bytes, *keys: SecretKey) -> bytes:
     """`text` as a note signed by `keys`. Raises MalformedNote without a final newline."""
     if not text.endswith(b"\n"):
         raise MalformedNote("the text of a note ends in a newline")
-    lines = [
-        f"— {key.name} {base64.b64encode(key.public.key_id + key.sign(text)).decode()}\n"
-        for key in keys
-    ]
-    return text + b"\n" + "".join(lines).encode()
+    lines = [SignatureLine(key.name, key.public.key_id, key.sign(text)) for key in keys]
+    return text + b"\n" + written(lines)
+
+
+def written(lines: Iterable[SignatureLine]) -> bytes:
+    """Signature lines as they stand below the text of a note."""
+    return "".join(
+        f"— {line.name} {base64.b64encode(line.key_id + line.signature).decode()}\n"
+        for line in lines
+    ).encode()
 
 
 def split(note: bytes) -> tuple[bytes, tuple[SignatureLine, ...]]:

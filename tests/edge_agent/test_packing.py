@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.outbox import Outbox, Outgoing
@@ -11,6 +11,7 @@ from mrv.verification.note import identity, split
 from tests.ingest.journals import Plant
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_come_back(note):
     assert unpacked(packed(note)) == note

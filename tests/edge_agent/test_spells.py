@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edge_agent.agent import Agent
 from edge_agent.outbox import Outbox
 from edge_agent.source import RawReading
-from edge_agent.spells import part
+from edge_agent.spells import NOTHING, Known, part
 from mrv.envelope import Clock, ClockState, column_times, parse
 from mrv.reporting.completeness import CLOCK_STEP_NS
 from mrv.verification.note import SecretKey, split
@@ -68,7 +68,8 @@ def test_readings_before_and_after_the_clock_was_set_never_share_an_envelope(tmp
     assert [e.clk for e in (before, after)] == [WRONG, GOOD]
     assert (before.t, before.mono) == (53 * S, 53 * S)
     assert (after.t - after.mono) == T
-    assert before.ev == ()
+    assert [e.kind for e in before.ev] == ["start"]
+    assert after.ev == ()
     outbox.close()
 
 
@@ -109,7 +110,8 @@ def test_every_reading_is_kept_and_a_spell_has_one_setting_of_the_clock(steps):
         mono += passed
         reading = RawReading("m.e", mono + offset, mono, place)
         sent.append(reading)
-        part(spells, [reading], GOOD if good else WRONG)
+        now = Known(GOOD if good else WRONG, offset)
+        part(spells, [reading], now, now)
     assert [r for s in spells for r in s.readings] == sent
     for spell in spells:
         offsets = {r.t - r.mono for r in spell.readings}
@@ -128,3 +130,18 @@ def test_times_inside_an_envelope_rise_also_where_the_clock_stepped(tmp_path):
         times = column_times(envelope.cols[0])
         assert times == sorted(times)
     outbox.close()
+
+
+def test_the_state_of_a_clock_that_was_just_set_says_nothing_of_what_was_read_before():
+    before, after = Known(WRONG, 0), Known(GOOD, T)
+    swept = [RawReading("m.e", S, S, 1), RawReading("m.e", T + 2 * S, 2 * S, 2)]
+    spells = []
+    part(spells, swept, after, before)
+    assert [(s.clock, len(s.readings)) for s in spells] == [(WRONG, 1), (GOOD, 1)]
+    spells = []
+    part(spells, swept, after, None)
+    assert spells[0].clock == NOTHING
+    by_hand = Known(WRONG, 3600 * S)
+    spells = []
+    part(spells, swept[:1], by_hand, Known(GOOD, 0))
+    assert spells[0].clock == GOOD, "it was right until somebody set it"

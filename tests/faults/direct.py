@@ -16,12 +16,12 @@ from meterprint.site import open_site
 from mrv.envelope import Clock, ClockState
 from mrv.receipt import parse_receipt
 from mrv.verification.note import open_note
-from tests.faults.processes import AGENT, CHANNEL, STEP_NS, STREAM, reading, table
+from tests.faults.processes import AGENT, CHANNEL, STEP_NS, STREAM, S, reading, table
 from tests.faults.test_kill import prepare
 
 CLOCK = Clock(ClockState.SYNCHRONISED, 5, "test")
-EACH = 8
-"""Readings of one envelope: less than a second, so that two clocks cannot seem to differ."""
+EACH = 20
+"""Readings of one envelope."""
 
 
 class Direct:
@@ -50,6 +50,7 @@ class Direct:
             self.outbox,
             lambda: CLOCK,
             now=lambda: self.shift(self.moment),
+            mono=lambda: self.moment + S,
         )
 
     def read(self, first: int, stop: int) -> None:

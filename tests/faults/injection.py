@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 
 from scripts.servers import find
 from tests.conftest import REPO
+from tests.faults.figures import Progress, reached
 from tests.faults.injected import GIVEN_UP
 
 CALLS = (
@@ -120,9 +123,9 @@ def occurrences(command: Sequence[str], watched: Sequence[Path], log: Path) -> C
     return Counter(names)
 
 
-def run_with(point: Point, command: Sequence[str], watched: Sequence[Path], log: Path) -> Ran:
+def run_with(point: Point, command: Sequence[str], watched: Sequence[Path]) -> Ran:
     """Run a program with one call made to fail."""
-    return _run(["-o", str(log), *point.options], command, watched)
+    return _run(["-o", "/dev/null", *point.options], command, watched)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -135,3 +138,25 @@ def emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def try_all(
+    what: str, chosen: Sequence[Point], base: Path, check: Callable[[Point, Path], None]
+) -> None:
+    """Check every point, on as many processors as there are, each in a folder of its own."""
+    folders: SimpleQueue[Path] = SimpleQueue()
+    for number in range(os.cpu_count() or 1):
+        folders.put(base / str(number))
+
+    def one(point: Point) -> None:
+        folder = folders.get()
+        try:
+            check(point, folder)
+        finally:
+            folders.put(folder)
+
+    progress = Progress(f"injections, {what}", len(chosen))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(one, chosen)):
+            progress.at(done + 1)
+    reached(f"injections, {what}", len(chosen))

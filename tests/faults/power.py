@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,10 @@ FOLDS = (4, 16, 64, 1000)
 
 FIRST = 6
 """Operations in which a store comes to be."""
+FINISHED = 3
+"""Of so many cuts one is followed by the rest of the run; after each the store is looked through."""
+SHARE = 2000
+"""Cuts one process makes at a time."""
 
 
 @dataclass(slots=True)
@@ -104,7 +110,7 @@ def cut_run(
             applied += 1
         files = disk.cut(choice)
         path = lay_out(folder / "image", files)
-        faults = judge(work, path, disk.reported)
+        faults = judge(work, path, disk.reported, finish=not number % FINISHED)
         shutil.rmtree(path.parent)
         outcome.done += 1
         if faults:
@@ -144,5 +150,26 @@ def power_cuts(
                 total.fates += outcome.fates
                 total.examples += [f"seed {seed}, {e}" for e in outcome.examples]
             seed += 1
+            progress(total)
+    return total
+
+
+def many_power_cuts(
+    make: Callable[[int], Work], cuts: int, progress: Callable[[Cuts], None]
+) -> Cuts:
+    """`cuts` power cuts by as many processes as there are processors, each with seeds of its own."""
+    total = Cuts()
+    shares = [min(SHARE, cuts - at) for at in range(0, cuts, SHARE)]
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        begun = [
+            pool.submit(power_cuts, make, share, seed=number * SHARE)
+            for number, share in enumerate(shares)
+        ]
+        for done in as_completed(begun):
+            part = done.result()
+            total.done += part.done
+            total.failed += part.failed
+            total.examples += part.examples
+            total.fates += part.fates
             progress(total)
     return total

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 
 import apsw
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
+import ingest.subscriber as subscriber_module
 from ingest.broker import find_mosquitto
+from ingest.journal import JournalError
+from ingest.projector import Projector
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.session import Session
+from ingest.subscriber import Subscriber
 from scripts.servers import find
 from tests.conftest import missing
+from tests.faults.direct import Direct
 from tests.faults.figures import reached
 from tests.faults.injection import why_not
-from tests.faults.processes import Role
+from tests.faults.processes import AGENT, Role
 from tests.faults.test_kill import Plant, expected, outcome, prepare
 from tests.faults.test_network import TOTAL, Rig
 
@@ -30,9 +38,12 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(tmp_path, monkeypatc
         missing("mosquitto")
     acknowledged = Counter()
     real = Session.ack
-    monkeypatch.setattr(
-        Session, "ack", lambda self, *what: (acknowledged.update(["ack"]), real(self, *what))
-    )
+
+    def ack(self, *what):
+        acknowledged[threading.current_thread().name] += 1
+        real(self, *what)
+
+    monkeypatch.setattr(Session, "ack", ack)
     rig = Rig(tmp_path, 3)
     rig.read(20)
     for _ in range(2000):
@@ -51,13 +62,13 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(tmp_path, monkeypatc
             break
         rig.wait(0.01)
     assert rig.subscriber.refused > 0
-    before, held = acknowledged["ack"], rig.site.journal.size
+    before, held = acknowledged["ingest"], rig.site.journal.size
     depth = rig.outbox.depth()
     assert size <= held < size + 60
     refused = rig.subscriber.refused
     while rig.subscriber.refused < refused + 2:  # it goes on trying
         rig.wait(0.05)
-    assert acknowledged["ack"] == before
+    assert acknowledged["ingest"] == before > 0  # the worker, which alone acknowledges readings
     assert rig.outbox.depth() == depth > 0
     assert rig.site.journal.size == held
     rig.site.journal.limit_pages(2**30)
@@ -95,6 +106,50 @@ def test_an_ingest_that_is_refused_writes_while_it_runs_loses_nothing(tmp_path):
     reached("writes refused to a running ingest", refused)
 
 
+class Kept:
+    """A store in memory that has taken in what it was given."""
+
+    pending = 0
+
+    def __init__(self):
+        self.readings = 0
+
+    def append(self, chunks):
+        self.readings += sum(len(chunk.series) for chunk in chunks)
+
+    def flush(self):
+        pass
+
+
+def test_a_projector_whose_cursor_cannot_be_written_goes_on_when_it_can(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 200)
+    plant.deliver()
+    cursor = tmp_path / "cursor.json"
+    in_the_way = tmp_path / "cursor.json.tmp"
+    in_the_way.mkdir()  # refuses root as well, as a full disk does
+    store = Kept()
+    projector = Projector(plant.site.journal, store, cursor)
+    projector.start()
+    pause = threading.Event()
+    for _ in range(1000):
+        if projector.status.refusals:
+            break
+        pause.wait(0.01)
+    assert projector.status.refusals > 0
+    assert projector.cursor == 0
+    assert not cursor.exists()
+    in_the_way.rmdir()
+    for _ in range(1000):
+        if projector.cursor == plant.site.journal.size:
+            break
+        pause.wait(0.01)
+    projector.stop()
+    assert cursor.read_text() == f"{plant.site.journal.size}\n"
+    assert store.readings == 200
+    plant.close()
+
+
 def test_a_quarantine_that_cannot_be_written_is_counted_and_holds_up_nobody(tmp_path):
     quarantine = Quarantine(tmp_path / "q.db", max_bytes=5000)
     row = Refused(1, "a", "t", "malformed", "x", b"y" * 1000)
@@ -116,3 +171,46 @@ def test_a_quarantine_that_cannot_be_written_is_counted_and_holds_up_nobody(tmp_
     again.close()
     db = apsw.Connection(str(tmp_path / "q.db"))
     assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_batch_event_the_disk_refuses_is_not_acknowledged_and_taken_in_the_end(
+    tmp_path, mosquitto, monkeypatch
+):
+    monkeypatch.setattr(subscriber_module, "RETRY_S", 0.05)
+    steps: list[str] = []
+    taken = threading.Event()
+    real = Session.ack
+    monkeypatch.setattr(
+        Session, "ack", lambda self, *what: (steps.append("ack"), real(self, *what))
+    )
+
+    def event(agent, payload):
+        steps.append("tried")
+        if steps.count("tried") <= 3:
+            raise JournalError("no space left")
+        steps.append(f"{agent} {payload.decode()}")
+        taken.set()
+
+    plant = Direct(tmp_path, 2000)
+    subscriber = Subscriber(
+        plant.receiver, plant.site.name, mosquitto.port, on_event=event, agents=plant.site.agents
+    )
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", mosquitto.port)
+    client.loop_start()
+    client.publish(f"meterprint/1/{plant.site.name}/{AGENT}/batch-events", b"{}", qos=1)
+    assert taken.wait(30)
+    for _ in range(1000):
+        if steps[-1] == "ack":
+            break
+        threading.Event().wait(0.01)
+    client.disconnect()
+    client.loop_stop()
+    subscriber.stop()
+    plant.close()
+    own = [step for step in steps if step != "ack"]
+    assert own == ["tried"] * 4 + [f"{AGENT} {{}}"]
+    assert steps[-1] == "ack"
+    assert "ack" not in steps[steps.index("tried") : -1]

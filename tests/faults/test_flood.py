@@ -16,7 +16,7 @@ from ingest.keyring import Keyring
 from ingest.lanes import LANE_MESSAGES
 from ingest.quarantine import Quarantine
 from ingest.receiver import Receiver
-from ingest.subscriber import GROUP, Subscriber
+from ingest.subscriber import GROUP, MAX_SESSIONS, Subscriber
 from mrv.envelope import Clock, ClockState
 from mrv.receipt import parse_receipt
 from mrv.verification.note import SecretKey, open_note
@@ -113,6 +113,42 @@ def test_a_flood_holds_up_no_other_agent(tmp_path, mosquitto, what):
             each.loop_stop()
     finally:
         receiver.gate.set()
+        subscriber.stop()
+        journal.close()
+        quarantine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_agents_beyond_the_sessions_and_those_enrolled_later_are_listened_to(tmp_path, mosquitto):
+    ring = Keyring.open(tmp_path / "keys", SITE)
+    journal = Journal(tmp_path / "journal.db", SITE, ring.checkpoints)
+    quarantine = Quarantine(tmp_path / "quarantine.db")
+    names = [f"agent-{number}" for number in range(MAX_SESSIONS + 4)]
+    keys = {name: SecretKey.generate(name) for name in [*names, "late"]}
+    receiver = Receiver(journal, quarantine, ring.receipts, lambda a: [keys[a].public])
+    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: list(names))
+    publisher = client(mosquitto.port)
+
+    notes = {}
+    for name, key in keys.items():
+        chain = StreamChain(SITE, "l", key, "", None, now=lambda: S, epoch="e" * 16)
+        (sent,) = chain.cut([RawReading("m.e", S, 0, 1)], CLOCK)
+        notes[name] = sent.note
+
+    def send(name):  # again and again, as an agent does until it has its receipt
+        publisher.publish(f"meterprint/1/{SITE}/{name}/readings/l", notes[name], qos=1)
+
+    try:
+        assert until(subscriber.ready)
+        assert until(lambda: [send(name) for name in names] and journal.size == len(names))
+        send("late")  # nobody listens to it yet
+        names.append("late")
+        assert until(lambda: send("late") or journal.size == len(names))
+        assert quarantine.counts() == {}
+    finally:
+        publisher.disconnect()
+        publisher.loop_stop()
         subscriber.stop()
         journal.close()
         quarantine.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import string
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -14,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from footprint.knowledge import Knowledge
 from ingest.broker import find_mosquitto
+from ingest.entry import EntryKind
 from ingest.facts import FactWriter, read_fact
 from ingest.journal import Journal
 from ingest.keyring import Keyring
@@ -24,7 +27,7 @@ from meterprint.plant_file import load_plant
 from meterprint.site import open_site
 from mrv.errors import MeterprintError
 from mrv.receipt import parse_receipt
-from mrv.verification.note import SecretKey, open_note, sign, split
+from mrv.verification.note import SecretKey, open_note, sign, split, written
 from tests.conftest import missing
 from tests.faults.direct import Direct
 from tests.faults.figures import Progress, reached
@@ -83,7 +86,7 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
         for item in committed:
             name = item.accepted.draft.identity
             assert name in real  # nothing but what the agent signed
-            assert split(item.message.payload)[0] == split(real[name].note)[0]
+            assert item.message.payload == real[name].note
             kept.setdefault(name, item.message.payload)
             outcomes["new" if item.new else "again"] += 1
         for _, _, note in receiver.receipts(committed):
@@ -104,8 +107,7 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
     for entry in plant.site.journal.entries():
         name = entry.identity
         if name in kept:
-            assert entry.note == kept[name]
-            assert entry.note.startswith(split(real[name].note)[0])
+            assert entry.note == kept[name] == real[name].note  # byte for byte
     for sent in pending:  # and each real one is received when it comes
         committed = receiver.take([Message("agent-1", "readings", "t", sent.note)])
         for _, _, note in receiver.receipts(committed):
@@ -115,6 +117,86 @@ def test_a_storm_of_forgeries_frees_nothing_replaces_nothing_and_stays_in_its_bo
     quarantine.close()
     plant.close()
     reached("forgeries", rounds * GROUP)
+
+
+def test_a_genuine_note_with_something_added_to_its_signatures_is_refused(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 8)
+    table, sent = plant.outbox.pending(limit=2)
+    text, (line,) = split(sent.note)
+    (foreign,) = split(sign(text, SecretKey.generate("evil")))[1]
+    spoilt = replace(line, signature=bytes(64))
+    copies = [
+        text + b"\n" + written(lines)
+        for lines in ([foreign, line], [line, foreign], [line, line], [line, spoilt])
+    ]
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    last = letters[letters.index(chr(sent.note[-3])) + 1]  # one of the bits base64 leaves unused
+    copies.append(sent.note[:-3] + last.encode() + sent.note[-2:])
+    assert open_note(copies[-1], [plant.key.public]).text == text
+    for copy in copies:
+        assert plant.receiver.take([Message("agent-1", "readings", "t", copy)]) == []
+    assert plant.receiver.tally.quarantined == {"bad_signature": len(copies)}
+    committed = plant.receiver.take([Message("agent-1", "readings", "t", sent.note)])
+    assert [item.new for item in committed] == [True]
+    assert table.stream == ""
+    plant.close()
+
+
+def test_an_envelope_repeated_on_the_birth_topic_is_an_envelope_and_a_table_a_table(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 8)
+    table, sent = plant.outbox.pending(limit=2)
+    swapped = [
+        Message("agent-1", "birth", "t", sent.note),
+        Message("agent-1", "readings", "t", table.note),
+    ]
+    committed = plant.receiver.take(swapped)
+    assert [item.accepted.draft.kind for item in committed] == [EntryKind.ENVELOPE, EntryKind.TABLE]
+    assert [item.accepted.fault for item in committed] == ["", ""]
+    runs = plant.site.journal.runs("agent-1", sent.stream, sent.epoch)
+    assert runs == ((0, 0, sent.identity),)
+    plant.deliver()
+    found = plant.findings()
+    assert "unreadable_entry" not in found
+    assert plant.site.engine.reading_count == 8
+    plant.close()
+
+
+def test_no_changed_receipt_frees_an_envelope(tmp_path):
+    plant = Direct(tmp_path, 2000)
+    plant.read(0, 400)
+    sent = plant.outbox.pending(limit=1000)
+    key = plant.site.keyring.receipts.public
+    receipts = []
+    for one in sent[1::2]:  # every second one is received
+        committed = plant.receiver.take([Message("agent-1", "readings", "t", one.note)])
+        receipts += [note for _, _, note in plant.receiver.receipts(committed)]
+    received = {one.identity for one in sent[1::2]}
+    outcomes: Counter[str] = Counter()
+
+    def attempt(rng):
+        note = mutate_bytes(rng.choice(receipts), rng, rng.choice(receipts))
+        if rng.random() < 0.2:  # or one that somebody else has signed
+            line = mutate_line(split(rng.choice(receipts))[0], rng, b"x")
+            note = sign(
+                line if line.endswith(b"\n") else line + b"\n", SecretKey.generate(key.name)
+            )
+        try:
+            receipt = parse_receipt(open_note(note, [key]).text)
+        except MeterprintError as error:
+            outcomes[type(error).__name__] += 1
+            return
+        plant.outbox.release(receipt, 1)
+        outcomes["genuine"] += 1
+
+    attempts(COUNT // 4, 23, attempt)
+    assert outcomes.total() == COUNT // 4
+    still = {one.identity for one in plant.outbox.pending(limit=1000)}
+    assert {one.identity for one in sent} - still <= received
+    assert still >= {one.identity for one in sent[0::2]}
+    plant.close()
+    reached("changed receipts", COUNT // 4)
 
 
 @pytest.fixture(scope="module")

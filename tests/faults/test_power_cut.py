@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.disk import SECTOR, Disk, Operation
 from tests.faults.figures import Progress, reached
-from tests.faults.power import DATABASE, power_cuts
+from tests.faults.power import DATABASE, SHARE, many_power_cuts, power_cuts
 from tests.faults.work import WORKS
 
 CUTS = int(os.environ.get("METERPRINT_CUTS", "600"))
@@ -23,8 +23,10 @@ stores = pytest.mark.parametrize("name", WORKS)
 @stores
 def test_a_power_cut_loses_nothing_that_was_committed(name):
     progress = Progress(f"power cuts, {name}", CUTS)
-    each = min(500, max(20, CUTS // 10))
-    outcome = power_cuts(WORKS[name], CUTS, each=each, progress=lambda cuts: progress.at(cuts.done))
+    if CUTS > SHARE:
+        outcome = many_power_cuts(WORKS[name], CUTS, lambda cuts: progress.at(cuts.done))
+    else:
+        outcome = power_cuts(WORKS[name], CUTS, each=max(20, CUTS // 10))
     assert outcome.done == CUTS
     assert outcome.examples == []
     reached(f"power cuts of the {name}", CUTS)

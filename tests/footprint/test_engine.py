@@ -551,3 +551,48 @@ def test_a_meter_that_came_late_or_died_before_is_filled_from_the_time_beside_it
         world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
         row = next(s for s in world.engine().batch("b1").sources if s.source == "m")
         assert dict(row.parts)["substituted"] == 9
+
+
+def test_a_fill_beside_a_calibration_curve_has_its_uncertainty_too():
+    plant = copy.deepcopy(PLANT)
+    world = World(plant)
+    world.run("m", steady(0, 150))
+    world.run("air", steady(0, 600))
+    world.batch("b1", 100, 190)
+    points = [
+        {"load": str(load), "error_percent": "1", "expanded_percent": "0.2"} for load in (10, 9000)
+    ]
+    body = {"kind": "calibration", "instrument": "m", "points": points}
+    world.state("registry", "certificate_recorded", "C1", body, 0)
+    world.state("registry", "certificate_approved", "C1", {})
+    world.state("registry", "chain_closed", "a/m", {"agent": "a", "stream": "m"}, 0, 900 * S)
+    row = next(s for s in world.engine().batch("b1").sources if s.source == "m")
+    assert dict(row.parts)["substituted"] > 0
+    assert {name.partition(":")[0] for name in row.activity_components} >= {"cal", "fill"}
+
+
+def test_a_factor_marked_unverified_is_used_only_where_it_is_asked_for_by_name():
+    row = factor_from_row({**FACTOR, "id": "f.2024", "notes": "UNVERIFIED"})
+    sure = factor_from_row({**FACTOR, "id": "f.2023"})
+    asked = FactorRequest(sure.category, sure.region)
+    with pytest.raises(FactorError, match="UNVERIFIED"):
+        Catalogue([row]).choose(asked, 0)
+    assert Catalogue([row, sure]).choose(asked, 0).factor.id == "f.2023"
+    assert Catalogue([row]).choose(FactorRequest(id="f.2024"), 0).reason == "by_id"
+
+
+def test_an_ambiguous_request_names_its_candidates():
+    rows = [factor_from_row({**FACTOR, "id": name}) for name in ("grid.south", "grid.north")]
+    with pytest.raises(FactorError) as caught:
+        Catalogue(rows).choose(FactorRequest(rows[0].category, rows[0].region), 0)
+    assert "grid.north, grid.south" in str(caught.value)
+    assert "series" in caught.value.hint
+
+
+def test_two_rows_of_one_series_that_hold_at_once_are_an_error_too():
+    rows = [
+        factor_from_row({**FACTOR, "id": f"grid.{year}", "valid_from": "2024-01-01"})
+        for year in (2024, 2025)
+    ]
+    with pytest.raises(FactorError, match=r"grid\.2024, grid\.2025"):
+        Catalogue(rows).choose(FactorRequest(rows[0].category), 1_800_000_000 * S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrv.verification.merkle import BLOCK, BlockTree, Frontier, ProofError, Tree
@@ -33,6 +33,7 @@ def both(size):
     return whole, BlockTree(size, blocks, fetch), asked
 
 
+@settings(deadline=None)
 @given(st.integers(1, len(LEAVES)), st.data())
 def test_proofs_are_the_same_and_ask_for_few_blocks(size, data):
     whole, view, asked = both(size)

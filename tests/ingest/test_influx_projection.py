@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 
 import pytest
 
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
+from ingest import projector
+from ingest.feed import MAX_OFFERED
 from ingest.influx_connection import InfluxAddress, InfluxConnection
 from ingest.influx_setup import prepare
-from ingest.projector import BLOCK, FAR_BEHIND, MAX_OFFERED, Projector, rebuild_store
+from ingest.projector import BLOCK, FAR_BEHIND, Projector, rebuild_store
+from ingest.series import StoreError
 from ingest.series_influx import InfluxStore
 from mrv.series import SeriesKey
 from tests.conftest import INFLUXDS, missing
@@ -34,7 +38,7 @@ def test_a_store_that_hangs_slows_neither_ingest_nor_the_end(bench, tmp_path):
             view.offer(item.index, item.accepted.draft.envelope)
         view.wake()
     assert bench.receiver.tally.accepted == len(sent), "ingest went on"
-    assert len(view._offered) <= MAX_OFFERED
+    assert len(view._feed._offered) <= MAX_OFFERED
     view.stop()  # would take an hour if it waited
     assert view.cursor == 0
     assert not (tmp_path / "cursor.json").exists()
@@ -101,7 +105,7 @@ def test_lanes_give_every_entry_once_whatever_comes_in_between(tmp_path):
         size, taken = Size(), []
         size.size = seed.randrange(5000)
         view = Projector(size, Nothing(), tmp_path / f"{case}.json", lanes=True)
-        view._chunks = lambda start, stop, taken=taken: (taken.extend(range(start, stop)), 0)
+        view._feed.take = lambda start, stop, _, taken=taken: taken.extend(range(start, stop))
         for _ in range(seed.randrange(60)):
             view.step()
             size.size += seed.choice([0, 0, 10, 300, 2500])
@@ -162,6 +166,55 @@ def test_a_killed_influxd_loses_nothing_and_a_rebuild_gives_the_same_points(
     assert rebuild_store(bench.journal, store, progress, wait) == 2000
     assert dump(address) == first
     store.close()
+
+
+@pytest.mark.influx
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_lost_or_restored_database_is_filled_again_by_itself(
+    mortal, bench, tmp_path, lost, monkeypatch
+):
+    monkeypatch.setattr(projector, "MARK_EVERY_S", 0)
+    address = mortal.address()
+    sent = bench.envelopes(900)
+    store = open_store(address)
+    view = project(bench, store, tmp_path, lanes=True)
+    bench.take(*(e.note for e in sent[:400]))
+    while view.step():
+        pass
+    mortal.stop()
+    shutil.copytree(mortal.folder, tmp_path / "backup")
+    mortal.start()
+    bench.take(*(e.note for e in sent[400:]))
+    while view.step():
+        pass
+    first = dump(address)
+    mortal.kill()
+    shutil.rmtree(mortal.folder)
+    if lost:
+        mortal.folder.mkdir()
+    else:
+        shutil.copytree(tmp_path / "backup", mortal.folder)
+    bench.take(bench.envelopes(1, epoch="9" * 16)[0].note)
+    with pytest.raises(StoreError):
+        view.step()
+    mortal.start()
+    if lost:
+        mortal.found()
+        prepare(InfluxConnection(address))
+    assert store.marked() < view.cursor
+    asked = []
+    take = view._feed.take
+    view._feed.take = lambda start, stop, done: asked.append(start) or take(start, stop, done)
+    while view.step():
+        pass
+    assert min(asked) == (0 if lost else store_size(400, bench))
+    assert dump(address) == first
+    store.close()
+
+
+def store_size(envelopes, bench):
+    """Journal entries up to so many envelopes: facts come first."""
+    return bench.journal.size - 900 - 1 + envelopes
 
 
 @pytest.mark.influx

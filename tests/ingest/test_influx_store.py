@@ -158,19 +158,16 @@ def test_an_influxdb_that_is_down_is_a_named_error_with_a_remedy():
 
 
 @pytest.mark.influx
-def test_a_mended_stamp_deletes_its_old_point(address):
+def test_a_forgotten_reading_is_gone_and_its_neighbours_and_twins_stay(address):
     store = open_store(address)
     other = SeriesKey("agent-1", "line-1", "m2.energy")
-    store.append([chunk([(10, 1), (20, 2), (20, 3), (30, 4)]), chunk([(20, 9)], other)])
-    store.forget(KEY, [20, 25])
-    store.append([chunk([(1020, 3)])])
+    store.append([chunk([(10, 1), (20, 2), (20, 3), (25, 5), (30, 4)]), chunk([(20, 9)], other)])
+    store.forget([chunk([(20, 3), (30, 4), (40, 8)])])
     series = store.read(KEY, 0, 2**62)
-    assert list(zip(series.t, series.v, strict=True)) == [
-        (10, 1),
-        (30, 4),
-        (1020, 3),
-    ]
+    assert list(zip(series.t, series.v, strict=True)) == [(10, 1), (20, 2), (25, 5)]
     assert values(store, other) == [9]
+    store.append([chunk([(20, 1)])])
+    assert values(store) == [1, 2, 5]
     store.close()
 
 

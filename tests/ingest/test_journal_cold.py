@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import cold_file
@@ -58,6 +58,7 @@ TAILS = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ODD), st.sampled_from(TAILS), st.binary(max_size=30)),
                 min_size=1, max_size=12))  # fmt: skip
 def test_whatever_bytes_an_entry_has_they_come_back(parts):
@@ -65,6 +66,7 @@ def test_whatever_bytes_an_entry_has_they_come_back(parts):
     assert unpack(pack(entries, [b""] * len(entries)))[0] == entries
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_block_is_refused_or_gives_other_entries_but_never_crashes(data):
     plant = Plant(seed=4)

@@ -18,6 +18,7 @@ from ingest.cold_file import ColdFile, ColdFileError
 from ingest.journal import Journal, JournalError
 from ingest.keyring import Keyring
 from ingest.rotation import rotate
+from tests.faults.figures import reached
 from tests.ingest.journals import SITE, Plant, fill, open_journal
 
 FLIPS = int(os.environ.get("METERPRINT_FLIPS", "40"))
@@ -116,6 +117,8 @@ def test_each_flipped_bit_of_the_database_is_noticed_and_named(sealed, tmp_path)
         assert not missed, (where, missed, [str(f) for f in faults])
         outcomes["named" if named else "noticed"] += 1
     assert sum(outcomes.values()) == FLIPS
+    for name, count in outcomes.items():
+        reached(f"flips of the journal {name}", count)
     assert outcomes["named"] >= FLIPS // 2, outcomes
 
 
@@ -141,6 +144,8 @@ def test_each_flipped_bit_of_a_cold_file_is_noticed_and_its_entries_named(sealed
         assert changed <= single, (number, changed - single)
         exact += bool(changed)
     assert exact >= 3 * FLIPS // 4  # the others to the block of 256
+    reached("flips of a cold file named to the entry", exact)
+    reached("flips of a cold file named to the block", FLIPS - exact)
 
 
 def test_a_flipped_entry_never_reaches_a_reader_of_a_cold_file(sealed, tmp_path):

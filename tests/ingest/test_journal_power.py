@@ -6,11 +6,12 @@ import os
 import random
 import shutil
 
-from ingest import cold_file, rotation
+from ingest import cold_file
 from ingest.journal import COLD_FOLDER, Journal
 from ingest.rotation import rotate
 from mrv.verification.note import SecretKey
 from tests.faults.disk import Disk, Operation
+from tests.faults.figures import reached
 from tests.faults.power import memory_folder
 from tests.faults.recording import recording
 from tests.ingest.journals import SITE, Plant, draft, table_draft
@@ -100,7 +101,7 @@ def cuts(count, monkeypatch, *, synced):
 
 
 def test_a_power_cut_while_parts_are_sealed_loses_nothing(monkeypatch):
-    assert rotation.PART > 0
+    reached("power cuts while parts are sealed", CUTS)
     assert cuts(CUTS, monkeypatch, synced=True) == []
 
 

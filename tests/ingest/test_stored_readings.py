@@ -17,6 +17,7 @@ from mrv.series import SeriesKey
 
 S = 10**9
 GOOD = Clock(ClockState.SYNCHRONISED, 5, "ntp")
+DOUBTED = Clock(ClockState.INFORMATIVE, 1000, "system")
 
 
 def identity(epoch: int, seq: int, twin: int = 0) -> str:
@@ -57,8 +58,8 @@ def stream(choice: random.Random, count: int) -> list[tuple[str, Envelope]]:
                         prev,
                         at + sum(steps),
                         epoch * 1000 * S + seq * 10 * S,
-                        f"boot{epoch}",
-                        GOOD,
+                        f"boot{epoch // 2}",
+                        DOUBTED if choice.random() < 0.3 else GOOD,
                         f"cfg{epoch}",
                         tuple(columns),
                         head if seq == 0 else None,
@@ -114,6 +115,7 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
     assert chain.heads() == plain.heads()
     assert chain.forks() == plain.forks()
     assert chain.clock_steps() == plain.clock_steps()
+    assert chain.new_starts() == plain.new_starts()
     assert sorted(chain.equivocations) == sorted(plain.equivocations)
     assert chain.last_time() == plain.last_time()
     assert (chain.late, chain.late_since) == (plain.late, plain.late_since)
@@ -123,9 +125,17 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
         first = choice.randint(0, 2000) * S
         last = first + choice.randint(0, 600) * S
         assert chain.closing(last) == plain.closing(last)
+        boots = choice.sample(["boot0", "boot1", "none"], 2)
+        assert sorted(x.identity for x in chain.of_boots(boots)) == sorted(
+            x.identity for x in plain.of_boots(boots)
+        )
         assert chain.walk(first, last) == plain.walk(first, last)
-        wanted = {link.identity for link in plain.between(first, last)}
-        assert {link.identity for link in chain.between(first, last)} == wanted
+        twins = {name for pair in plain.equivocations for name in pair}
+        single = [link for link in plain.links() if link.identity not in twins]
+        also = choice.sample(single, min(2, len(single)))
+        wanted = {link.identity for link in plain.between(first, last, also)}
+        assert {link.identity for link in chain.between(first, last, also)} == wanted
+        assert stored.mended("a", "s") == held.mended("a", "s")
 
 
 @settings(
@@ -139,7 +149,7 @@ def test_sealed_readings_answer_as_those_in_memory(tmp_path_factory, seed):
         choice.shuffle(sent)
     sent = [pair for pair in sent if choice.random() < 0.95]
     folder = tmp_path_factory.mktemp("segments")
-    stored = StoredReadings(ParquetStore(folder))
+    stored = StoredReadings(ParquetStore(folder), dict(sent).get)
     held = MemoryReadings()
     for place, (name, envelope) in enumerate(sent):
         stored.add_envelope(name, envelope)
@@ -154,7 +164,7 @@ def test_sealed_readings_answer_as_those_in_memory(tmp_path_factory, seed):
         pass
     same(stored, held, choice)
     stored.store.close()
-    again = StoredReadings(ParquetStore(folder))
+    again = StoredReadings(ParquetStore(folder), dict(sent).get)
     assert again.store.taken == len(sent)
     assert again.store.anchor == sent[-1][0]
     assert again.sealed_readings == sum(envelope.readings for _, envelope in sent)
@@ -165,11 +175,11 @@ def test_sealed_readings_answer_as_those_in_memory(tmp_path_factory, seed):
 def test_a_second_process_reads_what_the_first_writes_and_writes_nothing(tmp_path):
     choice = random.Random(7)
     sent = stream(choice, 6)
-    first = StoredReadings(ParquetStore(tmp_path))
+    first = StoredReadings(ParquetStore(tmp_path), dict(sent).get)
     for name, envelope in sent[:10]:
         first.add_envelope(name, envelope)
     first.seal(10, sent[9][0])
-    second = StoredReadings(ParquetStore(tmp_path))
+    second = StoredReadings(ParquetStore(tmp_path), dict(sent).get)
     assert first.store.writable
     assert not second.store.writable
     held = MemoryReadings()
@@ -218,7 +228,7 @@ def test_a_disk_that_refuses_a_segment_leaves_the_tail_as_it_was(tmp_path, monke
 
     choice = random.Random(5)
     sent = stream(choice, 8)
-    stored, held = StoredReadings(ParquetStore(tmp_path)), MemoryReadings()
+    stored, held = StoredReadings(ParquetStore(tmp_path), dict(sent).get), MemoryReadings()
     for name, envelope in sent[:12]:
         stored.add_envelope(name, envelope)
         held.add_envelope(name, envelope)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from meterprint.influx_settings import address_of
 from meterprint.views import open_park
 from mrv.errors import InputError
 from mrv.series import Series, SeriesChunk, SeriesKey
-from tests.conftest import INFLUXDS, missing
+from tests.conftest import INFLUXDS, REPO, missing
 
 NAMES = (f"init-{n}" for n in itertools.count())
 S = 10**9
@@ -194,6 +195,29 @@ def test_the_server_itself_keeps_the_levels_up_to_date(influxd):
     found = level_points(server, LEVELS[0])
     for t, row in windows(rows, 900 * S).items():
         assert found[t] == pytest.approx(row, rel=1e-12)
+    store.close()
+    server.close()
+
+
+@pytest.mark.influx
+def test_the_queries_of_the_how_to_are_answered(influxd):
+    address = influxd.address(next(NAMES))
+    server = InfluxConnection(address)
+    prepare(server)
+    store = InfluxStore.at(address, "site")
+    now = datetime.now(UTC)
+    first = round(now.timestamp()) * S - 72 * 3600 * S
+    times = [first + i * 600 * S for i in range(72 * 6)]
+    good = [1 if i % 20 else 0 for i in range(len(times))]
+    rows = Series(times, [7 * i * ok for i, ok in enumerate(good)], good)
+    store.append([SeriesChunk(SeriesKey("a", "line", "main.energy"), rows)])
+    assert fill(server, now - timedelta(days=3), now) == 4
+    text = (REPO / "docs/how-to/influxdb.md").read_text()
+    queries = re.findall(r"^SELECT .*$", text, re.MULTILINE)
+    assert len(queries) == 3
+    for query in queries:
+        (found,) = server.query(query)
+        assert found, query
     store.close()
     server.close()
 

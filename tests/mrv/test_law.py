@@ -78,6 +78,17 @@ def test_a_counter_running_back_adds_nothing_and_is_said():
     assert window.withheld == -100_000
 
 
+@pytest.mark.parametrize(
+    ("after", "state"),
+    [(800_000, "backward"), (90_001, "backward"), (90_000, "reset"), (4, "reset")],
+)
+def test_without_a_nameplate_only_a_fall_to_a_tenth_is_a_reset(after, state):
+    window = whole([900_000, after, after + 1, after + 2, after + 3])
+    assert window.counts[STATES[state]] == 1
+    assert window.metered == (3 + (after if state == "reset" else 0)) * MILLION
+    assert window.withheld == (after - 900_000 if state == "backward" else 0)
+
+
 def test_a_gap_is_counted_but_loses_nothing():
     readings = Series([0, 1000 * S], [0, 1000], [1, 1])
     first, second = counter_windows(readings, [0, 250 * S, 1000 * S], LawParameters(gap_ms=60_000))

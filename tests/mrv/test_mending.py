@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mrv.reporting.completeness import (
     CLOCK_STEP_NS,
     ChainLink,
+    Closure,
     StreamChain,
     clock_steps,
     new_starts,
@@ -161,9 +162,9 @@ def test_a_shuffled_day_of_a_real_size_is_quick_and_the_same():
 def test_each_setting_of_a_wrong_clock_is_told_once_with_signed_and_true_times():
     links = [link(n, n * S, HOUR if n < 40 else -HOUR) for n in range(60)]
     links.append(link(60, 60 * S, trusted=True))
-    first, second = clock_findings("a/s", links)
+    first, second = clock_findings("a/s", mendings(links))
     told = dict(first.numbers)
-    assert (first.rule, first.subject, told["envelopes"]) == ("clock_was_wrong", "a/s", "40")
+    assert (first.rule, first.subject, told["envelopes"]) == ("clock_mended", "a/s", "40")
     assert told["offset_ns"] == str(-HOUR)
     assert told["signed_from"] == str(TRUE + HOUR - S)
     assert told["true_from"] == str(TRUE - S) == str(first.at)
@@ -193,3 +194,15 @@ def test_a_stream_that_begins_anew_is_told_whatever_came_first():
         chain.add(one)
     assert chain.new_starts() == new_starts(links) == [links[1]]
     assert new_starts(links[:1]) == []
+
+
+def test_a_clock_nobody_vouched_for_holds_nothing_up_once_somebody_does_again():
+    chain = StreamChain()
+    links = [link(0, 0, trusted=True), link(1, 10 * S), link(2, 20 * S)]
+    for before, one in zip([None, *links], links, strict=False):
+        chain.add(replace(one, prev=before.identity if before else ""))
+    end = TRUE + 10 * S
+    assert chain.walk(TRUE - S, end)[0] is Closure.CLOCK
+    chain.add(replace(link(3, 30 * S, trusted=True), prev=links[2].identity))
+    assert chain.closing(end).seq == 3
+    assert chain.walk(TRUE - S, end)[0] is Closure.CLOSED

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.replay import read_replay
 from footprint.verify import verify
 from ingest.bundler import make_bundle
 from ingest.entry import EntryKind
@@ -20,6 +21,16 @@ from mrv.verification.note import SecretKey
 
 REPO = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = REPO / "examples"
+
+
+TRAPS = {
+    "overlapping_interval": 33,
+    "batch_without_readings": 16,
+    "batch_without_time": 14,
+    "addition_before_LF-arc": 17,
+    "addition_after_LF-arc": 176,
+}
+"""Findings the data's README leads one to expect, and how many."""
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -101,6 +112,29 @@ def test_a_heats_bundle_passes_every_check(bundle):
     verdict = verify(data, root)
     assert [c.id for c in verdict.checks if c.result != "pass"] == []
     assert len(verdict.checks) >= 8
+
+
+def test_first_last_empty_and_overlapping_heats_verify_like_any_other(ladle, shared):
+    """Whatever trap a heat is in, its bundle holds, and its digest is the live one."""
+    state, _ = ladle
+    example = load_example(EXAMPLES / "ladle_furnace", shared / "data" / "ladle_furnace")
+    findings = read_replay(example.mapping, example.data).findings
+    named = {rule: [f for f in findings if f.rule == rule] for rule in TRAPS}
+    assert {rule: len(found) for rule, found in named.items()} == TRAPS
+    site = open_site(state)
+    site.refresh()
+    batches = {batch.id for batch in site.engine.engine.batches()}
+    traps = {found[0].subject.rpartition(":")[2] for found in named.values()}
+    heats = ["1", "1620", *sorted(traps & batches)]
+    assert len(heats) >= 5
+    for heat in heats:
+        data = make_bundle(site.journal, site.keyring, site.engine.engine, heat)
+        verdict = verify(data, site.keyring.root.public)
+        assert [c for c in verdict.checks if c.result != "pass"] == [], heat
+        assert verdict.result.digest() == site.engine.results[heat].digest()
+        assert verdict.result.relative
+        assert verdict.notes[0].en.startswith("The source states no unit")
+    site.close()
 
 
 def test_without_a_trusted_key_the_origin_is_not_checkable(bundle):

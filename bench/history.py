@@ -1,0 +1,217 @@
+"""A site with a history of any length, made fast: real signed envelopes, facts, segments, results.
+
+Half the meters are the lines' own, half are shared by two lines; a batch a day on every line. What
+is measured on it went the way everything goes: journal, engine, segments that are merged.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from footprint.plant_reading import read_plant
+from ingest.entry import Draft, EntryKind
+from ingest.rotation import DEFAULT_POLICY, rotate
+from meterprint.plant_file import PlantFile
+from meterprint.site import Site, open_site
+from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
+from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.verification.note import SecretKey, identity, sign
+
+NAME = "bench"
+S = 10**9
+START = 1_780_000_000 // 86_400 * 86_400 * S
+STEP_S = 1
+ROWS = 50
+"""Readings of a channel in one envelope; each has two channels."""
+DAY_S = 86_400
+GROUP = 200
+CLOCK = Clock(ClockState.SYNCHRONISED, 5, "ntp")
+FACTOR = {
+    "id": "grid",
+    "name": "grid",
+    "category": "electricity_cfp",
+    "region": "",
+    "valid_from": "",
+    "valid_to": "",
+    "value": "0.5",
+    "unit": "kgCO2e/kWh",
+    "gas_or_co2e": "CO2e",
+    "gwp_basis": "",
+    "uncertainty_pct": "5",
+    "source": "",
+    "source_year": "",
+    "notes": "",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+def plant_tree(lines: int) -> dict[str, object]:
+    """A plant of so many lines, two meters for each."""
+    register = {"id": "e", "kind": "counter", "unit": "kWh", "resolution": "0.01"}
+    meters = [f"{kind}{n}" for n in range(lines) for kind in ("own", "share")]
+    sources: list[dict[str, object]] = []
+    for n in range(lines):
+        ask = {"register": "e", "factor": {"id": "grid"}}
+        sources.append({"id": f"own{n}", "line": f"l{n}", "instrument": f"own{n}", **ask})
+        pair = [f"l{n}", f"l{n ^ 1}"] if n ^ 1 < lines else [f"l{n}"]
+        sources.append({"id": f"share{n}", "lines": pair, "instrument": f"share{n}", **ask})
+    return {
+        "site": NAME,
+        "policy": {"pool_window_s": "3600", "changeover_s": "3600", "gap_s": "900"},
+        "lines": [{"id": f"l{n}"} for n in range(lines)],
+        "products": [{"id": "p", "unit": "piece"}],
+        "instruments": [
+            {"id": m, "mpe_percent": "1", "registers": [{**register, "max_per_hour": "10000"}]}
+            for m in meters
+        ],
+        "sources": sources,
+    }
+
+
+class Stream:
+    """The envelopes of one line: its own meter and the shared one."""
+
+    def __init__(self, number: int, key: SecretKey, cfg: str) -> None:
+        self.number, self._key, self._cfg = number, key, cfg
+        self._rng = np.random.default_rng(number)
+        self._epoch = f"{random.Random(number).getrandbits(64):016x}"
+        self._shown = [int(x) for x in self._rng.integers(10**6, 10**9, 2)]
+        self._seq, self._prev = 0, ""
+        self.t = START
+
+    def cut(self) -> Draft:
+        """The next envelope of two hundred readings, signed."""
+        columns, texts = [], []
+        for place, kind in enumerate(("own", "share")):
+            jitter = self._rng.integers(-1_000_000, 1_000_000, ROWS)
+            times = self.t + (np.arange(ROWS) + 1) * STEP_S * S + jitter
+            values = self._shown[place] + np.cumsum(self._rng.integers(0, 25, ROWS))
+            self._shown[place] = int(values[-1])
+            t0, steps, shown = int(times[0]), [0, *np.diff(times).tolist()], values.tolist()
+            quality = [""] * ROWS
+            channel = f"{kind}{self.number}.e"
+            columns.append(Column(channel, t0, steps, shown, quality))
+            texts.append(
+                f'{{"ch":"{channel}","t0":"{t0}","dt":{_encode(steps).decode()},'
+                f'"v":{_encode(shown).decode()},"q":{_encode(quality).decode()}}}'
+            )
+        self.t += ROWS * STEP_S * S
+        after = '"after":null,' if self._seq == 0 else ""
+        agent, stream = self._key.name, f"line-{self.number}"
+        text = (
+            f'{{"v":1,"site":"{NAME}","agent":"{agent}","stream":"{stream}",'
+            f'"epoch":"{self._epoch}","seq":{self._seq},"prev":"{self._prev}",{after}'
+            f'"t":"{self.t}","mono":"{self.t - START}","boot":"b",'
+            f'"clk":{{"state":"S","error_ms":5,"source":"ntp"}},"cfg":"{self._cfg}",'
+            f'"cols":[{",".join(texts)}],"ev":[]}}\n'
+        ).encode()
+        name = identity(text)
+        envelope = Envelope(
+            NAME, agent, stream, self._epoch, self._seq, self._prev, self.t, self.t - START, "b",
+            CLOCK, self._cfg, tuple(columns),
+        )  # fmt: skip
+        self._prev, self._seq = name, self._seq + 1
+        return Draft(EntryKind.ENVELOPE, sign(text, self._key), name, envelope=envelope)
+
+
+class History:
+    """A site that is made to grow; `held` keeps envelopes of line 0 back, as if they were late."""
+
+    def __init__(self, folder: Path, lines: int) -> None:
+        self.folder, self.lines = folder, lines
+        self.site: Site = open_site(folder, NAME)
+        tree = plant_tree(lines)
+        plant, faults = read_plant(tree)
+        assert not faults, faults
+        self.site.state_plant(PlantFile(folder, plant, tree, (("set", (FACTOR,)),), ()), 0)
+        key = SecretKey("gateway", bytes([7]) * 32)
+        self.site.enrol_agent(key.public)
+        channels = tuple(
+            Channel(
+                f"{kind}{n}.e", ChannelKind.COUNTER, f"{kind}{n}", "", "e", Fraction(1, 100),
+                "kWh", Fraction(1), "", AssuranceTier.AGENT_SIGNED, stream=f"line-{n}",
+            )
+            for n in range(lines)
+            for kind in ("own", "share")
+        )  # fmt: skip
+        text = render_table(ChannelTable(NAME, key.name, channels))
+        cfg = identity(text)
+        self.site.journal.append([Draft(EntryKind.TABLE, sign(text, key), cfg)])
+        self.streams = [Stream(n, key, cfg) for n in range(lines)]
+        self.held: list[Draft] = []
+        self._days = 0
+        self.making = self.taking = 0.0
+
+    @property
+    def readings(self) -> int:
+        """Readings in the journal."""
+        return self.site.engine.reading_count
+
+    def grow(
+        self,
+        readings: int,
+        progress: Callable[[int], None] = lambda _: None,
+        hold: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        """Add readings, in groups as ingest commits them; `hold` says which hours come late.
+
+        `taking` sums the CPU time of journal and engine, `making` that of everything else.
+        """
+        goal = self.readings + readings
+        while self.readings < goal:
+            started = time.process_time()
+            drafts = []
+            for stream in (s for _ in range(-(-GROUP // self.lines)) for s in self.streams):
+                late = stream.number == 0 and hold((stream.t - START) // (3600 * S))
+                draft = stream.cut()
+                (self.held if late else drafts).append(draft)
+            made = time.process_time()
+            self.take(drafts)
+            self.making += made - started
+            self.taking += time.process_time() - made
+            self._batches()
+            progress(self.readings)
+
+    def take(self, drafts: list[Draft]) -> None:
+        """Enter envelopes as ingest does."""
+        placed = self.site.journal.append(drafts)
+        for (index, new), draft in zip(placed, drafts, strict=True):
+            if new and draft.envelope is not None:
+                self.site.engine.offer(index, draft.identity, draft.envelope)
+        self.site.engine.catch_up()
+
+    def _batches(self) -> None:
+        """Begin a batch on every line at eight each day that has come, and end it at six."""
+        now = min(stream.t for stream in self.streams)
+        while START + (self._days * DAY_S + 18 * 3600) * S <= now:
+            day = START + self._days * DAY_S * S
+            for n in range(self.lines):
+                base = {"line": f"l{n}", "batch": f"d{self._days}-l{n}"}
+                start = {**base, "id": f"s{self._days}-{n}", "event": "start", "product": "p"}
+                end = {**base, "id": f"e{self._days}-{n}", "event": "end", "good": "100"}
+                self.site.events.take({**start, "t": str(day + 8 * 3600 * S)}, "bench")
+                self.site.events.take({**end, "t": str(day + 18 * 3600 * S)}, "bench")
+            self._days += 1
+
+    def settle(self) -> None:
+        """Compute, seal, merge, and put old parts of the journal aside."""
+        self.site.refresh()
+        self.site.engine.seal()
+        self.site.engine.compact()
+        self.site.engine.save()
+        rotate(self.site.journal, DEFAULT_POLICY.entries)
+
+    def reopen(self) -> float:
+        """Close and open the site again; seconds the opening takes until results are known."""
+        self.site.close()
+        started = time.perf_counter()
+        self.site = open_site(self.folder)
+        self.site.refresh()
+        return time.perf_counter() - started
