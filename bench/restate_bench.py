@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.history import DAY_S, FACTOR, START, History, S
 from bench.results import record
+from ingest.collector import calm_collector
 from ingest.recompute import ChannelTask, channel_sums
 from mrv.fact import REGISTRY
 from mrv.measurement.activity import LawParameters
@@ -92,6 +93,7 @@ def floor(history: History) -> float:
 
 def main() -> None:
     """Build the history, change it, print and enter."""
+    calm_collector()  # as every server of ours does
     total = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10**7
     with tempfile.TemporaryDirectory() as name:
         history = History(Path(name), LINES)

@@ -36,11 +36,16 @@ Answers = dict[int | str, dict[str, Any]]
 """Status → description, as FastAPI takes them."""
 UNKNOWN: Answers = {404: {"model": Refusal, "description": "there is nothing of that name"}}
 """Answer to a name nobody has."""
+ACCESS: Answers = {
+    401: {"model": Refusal, "description": "accounts are configured and nobody is logged in"},
+    403: {"model": Refusal, "description": "the account may not do this, or a foreign page asks"},
+    421: {"model": Refusal, "description": "the site is not known by this host name"},
+}
+"""Answers of the door, to any request."""
 EVENT: Answers = {
     200: {"model": Taken, "description": "known already"},
     201: {"model": Taken, "description": "entered"},
     400: {"model": Refusal, "description": "not JSON"},
-    403: {"model": Refusal, "description": "a request from another site's page"},
     409: {"model": Refusal, "description": "the event id is known with another content"},
     422: {"model": Refusal, "description": "a field is not as it should be"},
     503: {"model": Refusal, "description": "the journal cannot be written now"},

@@ -97,8 +97,12 @@ def router(read: ReadModel) -> APIRouter:
         return [
             {
                 "agent": row.name,
-                "online": row.online,
+                "health": row.health.value,
+                "online": None if row.state is None else row.state.online,
                 "depth": row.depth,
+                "behind_s": row.behind_s,
+                "silent_s": row.silent_s,
+                "fault": "" if row.state is None else row.state.fault,
                 "envelopes": row.envelopes,
                 "last_at": iso(row.last_at),
                 "quarantined": row.quarantined,
@@ -144,7 +148,8 @@ def router(read: ReadModel) -> APIRouter:
     @api.post("/batch-events", status_code=201, responses=EVENT)
     def batch_events(body: BatchEventBody, request: Request) -> JSONResponse:
         """State that a batch starts or ends, or an amount; 201 new, 200 known already."""
-        author = f"http:{request.client.host if request.client else ''}"
+        who = request.state.who.name or (request.client.host if request.client else "")
+        author = f"http:{who}"
         content = {k: v for k, v in body.model_dump().items() if v is not None}
         try:
             fact, new = read.batch_event(content, author)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
-from dashboards import api, pages
+from dashboards import api, login, pages
+from dashboards.answers import ACCESS
+from dashboards.guard import Call, Door, guarded
 from dashboards.read_model import ReadModel
-from mrv.errors import InputError
+from dashboards.stream import Changes, stream
 
 STATIC = Path(__file__).parent / "static"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Addresses that are served without authentication."""
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-)
-"""Content security policy: nothing from elsewhere, nothing inline."""
 DOCS = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Meterprint API</title>'
     '<link rel="stylesheet" href="/static/vendor/swagger-ui-5.35.0.css">'
@@ -32,35 +28,38 @@ DOCS = (
     '<script src="/static/vendor/swagger-ui-5.35.0.js"></script>'
     '<script src="/static/docs.js"></script></body></html>'
 )
+BEARER = HTTPBearer(auto_error=False, description="a token of `meterprint user token`")
+"""How the description of the interface tells programs to log in; the door itself checks it."""
 
 
-def check_bind(host: str) -> str:
-    """The host, if it is loopback. Raises InputError: there is no authentication yet."""
-    if host not in LOOPBACK:
-        raise InputError(
-            f"{host} is not the loopback interface and no authentication is configured",
-            field="host",
-            hint="serve on 127.0.0.1 behind a reverse proxy that authenticates",
-        )
-    return host
+def _described(_: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> None:
+    """Puts the bearer token into the description."""
 
 
-def create_app(read: ReadModel, metrics: Callable[[], str]) -> FastAPI:
-    """The application over a running site; `metrics` gives the Prometheus text."""
-    app = FastAPI(title="Meterprint", version=version("meterprint"), docs_url=None, redoc_url=None)
+def create_app(read: ReadModel, metrics: Callable[[], str], door: Door | None = None) -> FastAPI:
+    """The application over a running site; `metrics` gives the Prometheus text.
+
+    Without a `door` whoever reaches it may do everything: only for loopback.
+    """
+    entrance = door or Door()
+    changes = Changes(read.wait_change)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with changes.following():
+            yield
+
+    app = FastAPI(
+        title="Meterprint",
+        version=version("meterprint"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
 
     @app.middleware("http")
-    async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.method == "POST" and _foreign(request):
-            return JSONResponse({"error": "a form of another site"}, status_code=403)
-        response = await call(request)
-        policy = POLICY
-        if request.url.path == "/api/docs":
-            policy = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-        response.headers["Content-Security-Policy"] = policy
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
-        return response
+    async def guard(request: Request, call: Call) -> Response:
+        return await guarded(entrance, request, call)
 
     @app.exception_handler(RequestValidationError)
     async def refused(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -76,8 +75,9 @@ def create_app(read: ReadModel, metrics: Callable[[], str]) -> FastAPI:
 
     @app.get("/readyz", include_in_schema=False)
     def readyz() -> PlainTextResponse:
-        ready = read.plant() is not None
-        return PlainTextResponse("ok\n" if ready else "no plant\n", 200 if ready else 503)
+        found = read.troubles()
+        text = "".join(f"{one.code}: {one.detail}".rstrip(": ") + "\n" for one in found)
+        return PlainTextResponse(text or "ok\n", 503 if found else 200)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics_text() -> PlainTextResponse:
@@ -89,28 +89,13 @@ def create_app(read: ReadModel, metrics: Callable[[], str]) -> FastAPI:
 
     @app.get("/events", include_in_schema=False)
     async def events(request: Request) -> StreamingResponse:
-        return StreamingResponse(_stream(read, request), media_type="text/event-stream")
+        return StreamingResponse(
+            stream(changes, request.is_disconnected), media_type="text/event-stream"
+        )
 
-    app.include_router(api.router(read))
+    described = [Security(_described)] if entrance.accounts is not None else []
+    app.include_router(api.router(read), dependencies=described, responses=ACCESS)
     app.include_router(pages.router(read))
+    app.include_router(login.router(entrance, read))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
-
-
-def _foreign(request: Request) -> bool:
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-
-
-async def _stream(read: ReadModel, request: Request) -> AsyncIterator[str]:
-    version_seen = -1
-    while not await request.is_disconnected():
-        now = await asyncio.to_thread(read.wait_change, version_seen, 1.0)
-        if now != version_seen:
-            version_seen = now
-            yield f"id: {now}\nevent: change\ndata: {now}\n\n"
-        else:
-            yield ": ping\n\n"

@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from dashboards import format as numbers
+from dashboards.access import Right, Who
 from dashboards.read_model import STALE_S, ReadModel
 from dashboards.texts import LANGUAGES, choose_language, code, text
 from footprint.batch import MILLION, BatchResult
@@ -38,12 +39,18 @@ class Page:
         )
         self.asked = request.query_params.get("lang") in LANGUAGES
         self.path = request.url.path
+        self.who: Who = request.state.who
+        self.troubles = read.troubles() if self.who.may(Right.FIGURES) else []
         self.partial = request.headers.get("hx-request") == "true"
         plant = read.plant()
         self.zone = plant.time_zone if plant else "UTC"
         self.plant = plant
         self.stale_s = STALE_S
         self._sources = {s.id: s.name for s in plant.sources} if plant else {}
+
+    def may(self, right: str) -> bool:
+        """Whether who asks has a right: figures, everything, state."""
+        return self.who.may(Right(right))
 
     def t(self, key: str, **values: object) -> str:
         """A text."""
@@ -80,10 +87,26 @@ class Page:
         """A time in plant time."""
         return numbers.moment(at, self.zone)
 
+    def day(self, at: int | None) -> str:
+        """A day in plant time."""
+        return numbers.day(at, self.zone)
+
     def ago(self, seconds: int) -> str:
         """An age in words: 3 s ago."""
         number, unit = numbers.age(seconds)
         return f"{number} {self.t(f'ago_{unit}')}"
+
+    def number_of(self, name: str, value: str) -> str:
+        """A number of a finding with its name; nanoseconds as seconds."""
+        words = name.removesuffix("_ns").replace("_", " ")
+        if name.endswith("_ns") and value.lstrip("-").isdigit():
+            return f"{words} {numbers.significant(int(value) / 10**9)} s"
+        return f"{words} {value}"
+
+    def span(self, seconds: int) -> str:
+        """A length of time in words: 12 min."""
+        number, unit = numbers.age(seconds)
+        return f"{number} {self.code('span', unit)}"
 
     def render(self, name: str, status: int = 200, **values: Any) -> Response:
         """The page."""

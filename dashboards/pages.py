@@ -9,18 +9,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from dashboards.agent_health import Health
 from dashboards.batch_page import batch_values
 from dashboards.line_card import card
 from dashboards.page import Page
 from dashboards.read_model import ReadModel
 from dashboards.texts import explanations
-from footprint.batch import BatchState
 from mrv.errors import MeterprintError
 
 ROWS = 100
 """Batches on one page."""
 MANY = 10**6
 """Highest number of a page."""
+ILL = (Health.OFFLINE, Health.FAULT, Health.CATCHING_UP, Health.SILENT)
+"""States of an agent that need a word above the tables."""
 SEEN_S = 3.0
 """Longest wait until a batch event shows in the results, s."""
 
@@ -42,18 +44,26 @@ def router(read: ReadModel) -> APIRouter:
                 return page.render("line.html", card=card(page, now))
         return Response(status_code=404)
 
+    @pages.get("/fragments/troubles")
+    def troubles_fragment(request: Request) -> Response:
+        return Page(read, request).render("troubles.html")
+
     @pages.get("/batches")
     def batches(request: Request, page: Annotated[int, Query(ge=1, le=MANY)] = 1) -> Response:
-        every = read.batches()
         start = (page - 1) * ROWS
-        return Page(read, request).render(
+        rows = read.batches(start, ROWS)
+        total, provisional = read.batch_count()
+        shown = Page(read, request)
+        partial = any(r.boundary == "gate_to_gate" for r in rows)
+        return shown.render(
             "batches.html",
-            total=len(every),
-            open=sum(1 for r in every if r.state is BatchState.PROVISIONAL),
-            batches=every[start : start + ROWS],
+            per_unit=shown.t("partial_per_unit") if partial else shown.t("per_unit"),
+            total=total,
+            open=provisional,
+            batches=rows,
             first=start + 1,
             number=page,
-            older=start + ROWS < len(every),
+            older=start + ROWS < total,
         )
 
     @pages.get("/batches/{name}")
@@ -66,15 +76,16 @@ def router(read: ReadModel) -> APIRouter:
 
     @pages.get("/meters")
     def meters(request: Request) -> Response:
-        rows = read.meters()
         return Page(read, request).render(
             "meters.html",
-            rows=rows,
-            bad=sum(1 for row in rows if row.state != "valid"),
+            **_health(read),
             papers=read.certificates(),
-            agents=read.agents(),
             findings=read.site_findings(),
         )
+
+    @pages.get("/fragments/health")
+    def health_fragment(request: Request) -> Response:
+        return Page(read, request).render("health.html", **_health(read))
 
     @pages.get("/help")
     def words(request: Request) -> Response:
@@ -101,13 +112,24 @@ def router(read: ReadModel) -> APIRouter:
         }
         body |= {"product": product} if event == "start" else {"good": good, "scrap": scrap or "0"}
         try:
-            read.batch_event(body, "page")
+            read.batch_event(body, f"page:{page.who.name}" if page.who.name else "page")
         except MeterprintError as error:
             return _answer(page, line, body, error)
         _wait_for(read, body["batch"], ends=event == "end")
         return _answer(page, line, body, None)
 
     return pages
+
+
+def _health(read: ReadModel) -> dict[str, Any]:
+    """How instruments and agents are now."""
+    rows, agents = read.meters(), read.agents()
+    return {
+        "rows": rows,
+        "bad": sum(1 for row in rows if row.state != "valid"),
+        "agents": agents,
+        "ill": [row for row in agents if row.health in ILL],
+    }
 
 
 def _wait_for(read: ReadModel, batch: str, *, ends: bool) -> None:

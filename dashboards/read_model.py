@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from dashboards.agent_health import AgentState, Health, health
 from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
-from dashboards.running import Running
+from dashboards.running import Running, Trouble
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
 from footprint.plant import Instrument, LocalText, PlantModel, Product
@@ -23,6 +25,8 @@ STALE_S = 15
 """Data older than this is shown as stale, s."""
 TREND = 24
 """Batches in a trend."""
+LOOK_BACK = 500
+"""Newest batches of a line among which the one shown and its trend are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class InstrumentRow:
     instrument: Instrument
     """The instrument."""
     certificate: str
-    """Certificate in force, "" = none."""
+    """Certificate in force, else the latest one; "" = none."""
     state: str
     """valid, expired, missing …"""
     due: int | None
@@ -73,6 +77,11 @@ class InstrumentRow:
     last_value: str
     """Its last reading with unit."""
 
+    @property
+    def age_s(self) -> int | None:
+        """Age of its last reading, s."""
+        return None if self.last_at is None else max((time.time_ns() - self.last_at) // 10**9, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
@@ -80,16 +89,34 @@ class AgentRow:
 
     name: str
     """Agent."""
-    online: bool | None
-    """None = it never said."""
-    depth: int | None
-    """Envelopes without receipt when it said so last."""
+    health: Health
+    """How it is now."""
+    state: AgentState | None
+    """What it said of itself last; None = it never said anything."""
     envelopes: int
     """Envelopes in the journal."""
     last_at: int | None
     """Time of its newest reading, ns UTC."""
+    seen_at: int | None
+    """When its last readings came, ns UTC; after a restart of the site, the time they bear."""
     quarantined: int
     """Messages in its name that were refused."""
+
+    @property
+    def depth(self) -> int | None:
+        """Envelopes without a receipt; None while nobody can know."""
+        return self.state.depth if self.state is not None and self.state.online else None
+
+    @property
+    def behind_s(self) -> int | None:
+        """Age of the oldest envelope without a receipt, s; None = no backlog is known."""
+        behind = None if self.state is None else self.state.behind(time.time_ns())
+        return None if behind is None else behind // 10**9
+
+    @property
+    def silent_s(self) -> int | None:
+        """How long ago its last readings came, s."""
+        return None if self.seen_at is None else max((time.time_ns() - self.seen_at) // 10**9, 0)
 
 
 class ReadModel:
@@ -108,10 +135,26 @@ class ReadModel:
         """The plant as stated last."""
         return self._running.plant()
 
-    def batches(self) -> list[BatchResult]:
-        """All batches, newest first."""
-        results = list(self._running.engine.results.values())
-        return sorted(results, key=lambda r: (-r.batch.start, r.batch.id))
+    def batches(self, start: int = 0, count: int | None = None) -> list[BatchResult]:
+        """Batches from place `start` on, newest first; only those asked for are read."""
+        results = self._running.engine.results
+        known = [b for b in self._running.engine.engine.batches() if b.id in results]
+        known.sort(key=lambda b: (-b.start, b.id))
+        stop = None if count is None else start + count
+        return [results[b.id] for b in known[start:stop]]
+
+    def batch_count(self) -> tuple[int, int]:
+        """Number of batches, and of those that are provisional."""
+        results = self._running.engine.results
+        return len(results), len(results.provisional)
+
+    def _newest(self, line: str) -> Iterator[BatchResult]:
+        """Batches of a line, newest first, read one by one."""
+        results = self._running.engine.results
+        for batch in reversed(self._running.engine.engine.timeline(line).ordered()[-LOOK_BACK:]):
+            result = results.get(batch.id)
+            if result is not None:
+                yield result
 
     def batch(self, name: str) -> BatchResult | None:
         """One batch."""
@@ -126,24 +169,25 @@ class ReadModel:
         plant = self.plant()
         if plant is None:
             return []
-        by_line: dict[str, list[BatchResult]] = {}
-        for result in self.batches():
-            by_line.setdefault(result.batch.line, []).append(result)
         found = []
         for line in plant.lines:
-            results = by_line.get(line.id, [])
-            settled = [r for r in results if r.per_unit is not None]
-            latest = results[0] if results else None
-            shown = settled[0] if settled else latest
+            latest = next(self._newest(line.id), None)
+            settled = next((r for r in self._newest(line.id) if r.per_unit is not None), None)
+            shown = settled or latest
             product = plant.product(shown.batch.product) if shown else None
-            alike = [r for r in settled if shown and r.batch.product == shown.batch.product]
-            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(alike[:TREND])]
+            alike = (
+                r
+                for r in self._newest(line.id)
+                if r.per_unit is not None and shown and r.batch.product == shown.batch.product
+            )
+            recent = list(islice(alike, TREND))
+            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(recent)]
             found.append(
                 LineNow(
                     line.id,
                     line.name,
                     latest,
-                    settled[0] if settled else None,
+                    settled,
                     product,
                     tuple(trend),
                     self._data_at(plant, line.id),
@@ -172,9 +216,9 @@ class ReadModel:
         rows = []
         for item in plant.instruments:
             paper, state = knowledge.certificate_at(item.id, now)
+            if paper is None and (known := knowledge.certificates(item.id)):
+                paper = known[-1]
             due = paper.valid_to if paper else None
-            if paper is None and knowledge.certificates(item.id):
-                due = knowledge.certificates(item.id)[-1].valid_to
             at, value = self._last(item)
             rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
         return sorted(
@@ -205,19 +249,29 @@ class ReadModel:
             envelopes[agent] = envelopes.get(agent, 0) + len(chain)
             last[agent] = max(last.get(agent, 0), chain.last_time() or 0)
         quarantined = self._running.quarantined()
-        states = self._running.agent_states
+        states, arrivals = self._running.agent_states, self._running.arrivals
         names = sorted({*envelopes, *states, *quarantined})
-        return [
-            AgentRow(
-                name,
-                states.get(name, {}).get("online"),
-                states.get(name, {}).get("depth"),
-                envelopes.get(name, 0),
-                last.get(name) or None,
-                quarantined.get(name, 0),
+        now = time.time_ns()
+        rows = []
+        for name in names:
+            last_at, state = last.get(name) or None, states.get(name)
+            seen_at = arrivals.get(name, last_at)
+            rows.append(
+                AgentRow(
+                    name,
+                    health(state, seen_at, now),
+                    state,
+                    envelopes.get(name, 0),
+                    last_at,
+                    seen_at,
+                    quarantined.get(name, 0),
+                )
             )
-            for name in names
-        ]
+        return rows
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, [] = nothing."""
+        return self._running.troubles()
 
     def certificates(self) -> list[tuple[Certificate, str]]:
         """Every certificate of the plant's instruments with its state now."""

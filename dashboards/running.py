@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dashboards.agent_health import AgentState
 from footprint.plant import PlantModel
 from ingest.engine_shell import EngineShell
 from ingest.entry import Entry
 from mrv.fact import Fact
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that keeps the site from being up to date."""
+
+    code: str
+    """no_plant | starting | catching_up | journal_refuses | no_broker."""
+    detail: str = ""
+    """Numbers, or the message of what refused."""
+
+
 class Running(Protocol):
     """The running site, as far as the pages need it."""
 
-    agent_states: dict[str, dict[str, Any]]
+    agent_states: Mapping[str, AgentState]
     """Last state each agent published."""
+    arrivals: Mapping[str, int]
+    """When readings of each agent came last since the start, ns UTC."""
 
     @property
     def engine(self) -> EngineShell:
         """The engine."""
+        ...
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, [] = nothing."""
         ...
 
     def plant(self) -> PlantModel | None:

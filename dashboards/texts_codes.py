@@ -42,6 +42,53 @@ CODES: dict[str, tuple[str, str]] = {
     "cert_not_yet_valid": ("尚未生效", "not yet valid"),
     "cert_revoked": ("已撤销", "revoked"),
     "cert_missing": ("无证书", "no certificate"),
+    "health_online": ("在线", "online"),
+    "health_offline": ("离线", "offline"),
+    "health_fault": ("待发箱写入失败", "its outbox refuses"),
+    "health_catching_up": ("补传中", "catching up"),
+    "health_silent": ("在线，但没有读数", "online, but no readings"),
+    "health_unknown": ("未报告状态", "has not said"),
+    "health_do_offline": (
+        "已读取的数据保存在待发箱中，恢复后自动补传；请检查其电源与网络。",
+        "What it has read stays in its outbox and follows; look after its power and network.",
+    ),
+    "health_do_fault": (
+        "请清理采集端的磁盘空间；电能计数不会丢失，瞬时值会变稀。",
+        "Free space on its disk; counters lose nothing, instantaneous values get thinner.",
+    ),
+    "health_do_catching_up": ("无需处理，会自行完成。", "Nothing to do: it ends by itself."),
+    "health_do_silent": (
+        "请检查仪表的供电与总线。",
+        "Look after the power and the bus of its instruments.",
+    ),
+    "role_operator": ("运行人员", "operator"),
+    "role_metrologist": ("计量人员", "metrologist"),
+    "role_verifier": ("核查人员", "verifier"),
+    "role_public": ("公众", "public"),
+    "trouble_journal_refuses": (
+        "账本无法写入，新数据暂存于采集端，不会丢失。请检查站点磁盘。",
+        (
+            "The journal cannot be written. New data waits at the agents and is not lost: "
+            "look after the site's disk."
+        ),
+    ),
+    "trouble_no_broker": (
+        "与 MQTT 代理的连接中断，新数据暂存于采集端。",
+        "The MQTT broker does not answer. New data waits at the agents.",
+    ),
+    "trouble_no_plant": (
+        "还没有工厂描述：请用 meterprint serve --plant plant.yaml 启动。",
+        "No plant is described yet: start with meterprint serve --plant plant.yaml.",
+    ),
+    "trouble_starting": ("正在启动，计算足迹：", "Starting, computing footprints:"),
+    "trouble_catching_up": (
+        "正在处理积压数据，数值稍后更新。尚待处理的账本条目：",
+        "Working through a backlog, figures follow. Journal entries still to take in:",
+    ),
+    "span_s": ("秒", "s"),
+    "span_min": ("分钟", "min"),
+    "span_h": ("小时", "h"),
+    "span_d": ("天", "d"),
     "paper_verification": ("检定证书", "verification certificate"),
     "paper_calibration": ("校准证书", "calibration certificate"),
     "kind_electricity_meter": ("电能表", "electricity meter"),
@@ -113,5 +160,20 @@ CODES: dict[str, tuple[str, str]] = {
 }
 """Code with its family → (zh, en)."""
 
-FAMILIES = ("state", "wait", "lack", "part", "reason", "cert", "paper", "kind", "comp", "rule")
+FAMILIES = (
+    "state",
+    "wait",
+    "lack",
+    "part",
+    "reason",
+    "cert",
+    "paper",
+    "kind",
+    "comp",
+    "rule",
+    "health",
+    "role",
+    "trouble",
+    "span",
+)
 """Families of codes; a key is `<family>_<code>`."""

@@ -13,6 +13,10 @@ PAGES: dict[str, tuple[str, str]] = {
     "partial": ("产品部分碳足迹（大门到大门）", "partial carbon footprint (gate to gate)"),
     "footprint": ("产品碳足迹", "carbon footprint"),
     "per_unit": ("单位产品碳足迹", "footprint per unit"),
+    "partial_per_unit": (
+        "单位产品部分碳足迹（大门到大门）",
+        "partial footprint per unit (gate to gate)",
+    ),
     "energy_per_unit": ("单耗", "energy per unit"),
     "target": ("目标值", "target"),
     "no_batch": ("当前没有批次", "no batch yet"),
@@ -68,7 +72,7 @@ PAGES: dict[str, tuple[str, str]] = {
     ),
     "category": ("类别与地区", "family and region"),
     "validity": ("有效期", "holds"),
-    "always": ("不限", "open"),
+    "always": ("不限", "no end"),
     "why": ("选用理由", "why this one"),
     "published": ("来源", "published in"),
     "basis": ("气体与 GWP", "gas and GWP"),
@@ -130,16 +134,42 @@ PAGES: dict[str, tuple[str, str]] = {
     "serial": ("编号", "serial"),
     "kind": ("类别", "kind"),
     "agents": ("边缘采集端", "Edge agents"),
-    "online": ("在线", "online"),
-    "offline": ("离线", "offline"),
-    "depth": ("待发", "outbox"),
+    "depth": ("待发箱", "outbox"),
+    "behind": ("落后", "behind"),
+    "last_arrival": ("最近到达", "last arrival"),
+    "unknown": ("未知", "unknown"),
+    "no_agents": ("还没有边缘采集端来过数据。", "No edge agent has delivered anything yet."),
+    "backlog": (
+        "待发箱中有 {depth} 个数据信封没有回执，最早的一个已等待 {behind}；新读数照常到达。",
+        (
+            "{depth} envelopes have no receipt yet, the oldest has waited for {behind}; "
+            "new readings arrive meanwhile."
+        ),
+    ),
+    "silent_for": (
+        "已有 {span} 没有读数（自 {at} 起）。",
+        "No readings for {span} (since {at}).",
+    ),
+    "lost": (
+        "与站点失去联系，以下内容不再更新。",
+        "Contact with the site is lost: what stands here is no longer renewed.",
+    ),
+    "login": ("登录", "Log in"),
+    "logout": ("退出", "Log out"),
+    "account": ("账号", "account"),
+    "password": ("密码", "password"),
+    "login_refused": ("账号或密码不对。", "This is no account's name and password."),
+    "login_wait": (
+        "失败次数过多，请五分钟后再试。",
+        "Too many attempts: try again in five minutes.",
+    ),
     "envelopes": ("信封", "envelopes"),
     "quarantined": ("隔离", "quarantined"),
     "download_csv": ("CSV", "CSV"),
     "download_json": ("JSON", "JSON"),
     "answer_batch": (
-        "批次 {batch} 每{unit}排放 {figure}，其中最多的一份来自{top}。",
-        "Batch {batch} caused {figure} per {unit}; the largest part came from {top}.",
+        "批次 {batch} 的{what}为每{unit} {figure}，其中最多的一份来自{top}。",
+        "The {what} of batch {batch} is {figure} per {unit}; the largest part came from {top}.",
     ),
     "answer_meters": (
         "{total} 台计量器具中，{bad} 台的证书不支持当前读数。",

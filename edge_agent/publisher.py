@@ -7,9 +7,11 @@ that has fallen behind starts anew at the newest message and leaves the rest to 
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -34,7 +36,7 @@ WANTED_AT_ONCE = 50
 """Messages asked for by `want` that the broker has not acknowledged yet."""
 WANTED_RANGES = 1000
 """Ranges of `want` that wait; more are asked for again."""
-STATE_S = 10.0
+STATE_S = 5.0
 """The retained state is published anew when it changed, at most this often."""
 KEEPALIVE_S = 15
 """After one and a half of these without a sign a connection is taken for dead."""
@@ -55,8 +57,11 @@ class Publisher:
         host: str = "127.0.0.1",
         username: str = "",
         password: str = "",
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._outbox = outbox
+        self._now = now
         self._prefix = f"meterprint/1/{site}/{agent}"
         self._agent = agent
         self._receipts = receipts
@@ -85,11 +90,14 @@ class Publisher:
         )
         if username:
             self._client.username_pw_set(username, password)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.max_inflight_messages_set(2000)
         self._client.reconnect_delay_set(1, 10)
         self._client.will_set(f"{self._prefix}/state", dumps({"online": False}), 1, retain=True)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
+        self._client.on_connect_fail = self._unreachable
         self._client.on_message = self._arrived
         self._client.on_publish = self._acknowledged
         self._client.connect_async(host, port, keepalive=KEEPALIVE_S)
@@ -108,8 +116,16 @@ class Publisher:
         self.connected.set()
         self._wake.set()
 
-    def _disconnected(self, *_: Any) -> None:
+    def _disconnected(
+        self, _: mqtt.Client, __: object, ___: object, reason: ReasonCode, *____: Any
+    ) -> None:
         self.connected.clear()
+        if not self._stopping.is_set():
+            log.warning("broker_gone", reason=str(reason), hint="readings are kept meanwhile")
+
+    def _unreachable(self, client: mqtt.Client, *_: Any) -> None:
+        hint = "readings are kept meanwhile"
+        log.warning("broker_unreachable", host=client.host, port=client.port, hint=hint)
 
     def _acknowledged(self, _: mqtt.Client, __: object, mid: int, *___: Any) -> None:
         self._acked.append(mid)
@@ -153,14 +169,25 @@ class Publisher:
         self._said_at = 0.0
         self._wake.set()
 
+    def _state(self, *, online: bool) -> dict[str, object]:
+        """What is said: `oldest` is when the oldest envelope without a receipt was cut, ns UTC."""
+        state: dict[str, object] = {"online": online, "depth": self._outbox.depth()}
+        if state["depth"]:
+            try:
+                for oldest in self._outbox.pending(limit=1):
+                    state["oldest"] = str(oldest.cut)
+            except OutboxError as error:
+                state["fault"] = str(error)
+        return {**state, **self._facts}
+
     def publish_state(self, *, online: bool) -> None:
         """Publish the retained state: whether it is online, how deep the outbox is, what was told.
 
         Never raises for a disk: the network thread would end with it.
         """
-        state: dict[str, object] = {"online": online, "depth": self._outbox.depth(), **self._facts}
+        state = self._state(online=online)
         self._said, self._said_at = state, time.monotonic()
-        body = dumps({**state, "t": str(time.time_ns())})
+        body = dumps({**state, "t": str(self._now())})
         self._client.publish(f"{self._prefix}/state", body, qos=1, retain=True)
 
     def publish_events(self, body: bytes) -> None:
@@ -200,7 +227,7 @@ class Publisher:
                 self.drained.set()
         if not self.connected.is_set() or time.monotonic() - self._said_at < STATE_S:
             return
-        if self._said != {"online": True, "depth": self._outbox.depth(), **self._facts}:
+        if self._said != self._state(online=True):
             self.publish_state(online=True)
 
     def _begin(self) -> None:

@@ -61,6 +61,11 @@ class HeldSeries:
             self._v.extend(column.v)  # type: ignore[arg-type]
             self._ok.extend(b"\1" * len(times))
 
+    def columns(self) -> tuple[array[int], array[int], bytearray, dict[int, tuple[int, str]]]:
+        """All of it in time order: times, values, 1 good | 0 failed, and by time (length, tag)."""
+        self._merge()
+        return self._t, self._v, self._ok, self._extra
+
     def _merge(self) -> None:
         """Put what came late in its place: everything from the earliest of it on is made anew."""
         if not self._late:

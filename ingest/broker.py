@@ -5,53 +5,35 @@ The broker is never trusted with storage: outbox and receipts make up for what i
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
 import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import threading
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
+from ingest.broker_certificates import CLIENT, has_authority, tls_files
+from ingest.broker_config import check_listener, configuration, write_doors
+from ingest.broker_demo import DemoBroker
+from ingest.broker_port import LOOPBACK, Broker, answers, free_port
 from mrv.errors import MeterprintError
 
-LOOPBACK = "127.0.0.1"
-"""The only address we listen on without authentication."""
-QUEUED_MESSAGES = 1_000_000
-"""Messages the broker keeps for one session that does not keep up; what it drops then is sent
-again by its agent, as it has no receipt."""
-QUEUED_BYTES = 256_000_000
-"""Bytes it keeps for one session."""
 START_TRIES = 400
 """Times a starting broker is tried, each after waiting for its process for 25 ms."""
 
 
-class Broker(Protocol):
-    """A running broker."""
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How a broker knows who speaks."""
 
-    label: str
-    """What it is: mosquitto, demo broker."""
-    port: int
-    """TCP port on loopback."""
-    username: str
-    """User to log in with, "" = none."""
-    password: str
-    """Password, "" = none."""
-
-    def stop(self) -> None:
-        """End it; returns when it is gone."""
-        ...
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that was free a moment ago."""
-    with closing(socket.socket()) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    keys: Path
+    """Folder with the certificates of `broker_certificates`."""
+    site: str
+    """Site whose topics it carries."""
+    listen: str = LOOPBACK
+    """Address it listens on."""
 
 
 def find_mosquitto() -> str | None:
@@ -59,47 +41,42 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
-def _answers(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
 class Mosquitto:
-    """A Mosquitto of our own, with a generated configuration, stopped by its pid."""
+    """A Mosquitto of our own, with a generated configuration, stopped by its pid.
+
+    Without a `guard` it listens on loopback and lets everybody in.
+    """
 
     label = "mosquitto"
     username = ""
     password = ""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, guard: Guard | None = None) -> None:
         program = find_mosquitto()
         if program is None:
             raise MeterprintError(
                 "mosquitto is not installed", hint="apt-get install mosquitto, or run make servers"
             )
         self._program = program
-        self._directory = directory
         self.port = port or free_port()
+        listen = LOOPBACK if guard is None else guard.listen
+        self.host = LOOPBACK
+        self._listen = LOOPBACK if listen in ("0.0.0.0", "::") else listen  # noqa: S104 (compared)
+        self.tls: ssl.SSLContext | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self._config = directory / "mosquitto.conf"
-        self._config.write_text(
-            f"listener {self.port} {LOOPBACK}\n"
-            "allow_anonymous true\n"
-            "persistence true\n"
-            f"persistence_location {directory.resolve()}/\n"
-            "autosave_interval 60\n"
-            f"max_queued_messages {QUEUED_MESSAGES}\n"
-            f"max_queued_bytes {QUEUED_BYTES}\n"
-            "max_inflight_messages 200\n"
-            "max_packet_size 1000000\n"
-            "persistent_client_expiration 30d\n"
-            "log_dest none\n"
-        )
+        self.ingest_port = self.port
+        doors = None
+        if guard is not None:
+            self.ingest_port = free_port()
+            doors = write_doors(guard.keys, guard.site, directory, self.ingest_port)
+            self.tls = tls_files(guard.keys, CLIENT).context()
+        text = configuration(self.port, listen, directory, doors)
         if os.geteuid() == 0:  # else it drops to a user who cannot write into the directory
-            with self._config.open("a") as file:
-                file.write("user root\n")
+            text += "user root\n"
+        self._config.write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
         self.start()
 
     @property
@@ -111,6 +88,11 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start it and wait until it accepts connections. Raises MeterprintError."""
+        if answers(self.port, self._listen):
+            raise MeterprintError(
+                f"port {self.port} on {self._listen} is taken: another broker or site runs",
+                hint="end it, name another --broker-port (0 = any free one), or use it by --broker",
+            )
         self._process = subprocess.Popen(  # noqa: S603
             [self._program, "-c", str(self._config)],
             stdin=subprocess.DEVNULL,
@@ -119,7 +101,7 @@ class Mosquitto:
             start_new_session=True,
         )
         for _ in range(START_TRIES):
-            if _answers(self.port):
+            if answers(self.port, self._listen) and answers(self.ingest_port):
                 return
             try:
                 code = self._process.wait(timeout=0.025)
@@ -129,8 +111,17 @@ class Mosquitto:
                 f"mosquitto ended with {code} at start",
                 hint=f"is port {self.port} taken? see {self._config}",
             )
-        self.stop()
+        self._process.kill()
+        self._process.wait()
         raise MeterprintError(f"mosquitto does not answer on port {self.port}")
+
+    def revive(self) -> bool:
+        """Start it again where it has ended by itself; whether it had. Raises MeterprintError."""
+        with self._lock:
+            if self._process is None or self._process.poll() is None:
+                return False
+            self.start()
+            return True
 
     def kill(self) -> None:
         """Kill -9: what it had not saved is gone."""
@@ -141,7 +132,8 @@ class Mosquitto:
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is None:
             return
         process.send_signal(number)
@@ -152,75 +144,20 @@ class Mosquitto:
             process.wait()
 
 
-class DemoBroker:
-    """amqtt inside this process, for machines without Mosquitto.
-
-    It loses messages in flight (amqtt issue 401) and is slow: good enough to look at, no more.
-    """
-
-    label = "demo broker"
-
-    def __init__(self, directory: Path, port: int = 0) -> None:
-        self.port = port or free_port()
-        self.username = "meterprint"
-        self.password = secrets.token_hex(16)
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._fault: BaseException | None = None
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="demo-broker", daemon=True)
-        self._thread.start()
-        self._started.wait()
-        if self._fault is not None:
-            raise MeterprintError(f"the demo broker does not start: {self._fault}")
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        try:
-            broker = await self._broker()
-        except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
-            self._fault = error
-            return
-        finally:
-            self._started.set()
-        await self._stop.wait()
-        await broker.shutdown()
-
-    async def _broker(self) -> Any:
-        from amqtt.broker import Broker as Amqtt  # noqa: PLC0415 (heavy, only without Mosquitto)
-        from pwdlib import PasswordHash  # noqa: PLC0415
-
-        password_file = self._directory / "users"
-        password_file.write_text(
-            f"{self.username}:{PasswordHash.recommended().hash(self.password)}\n"
-        )
-        password_file.chmod(0o600)
-        broker = Amqtt(
-            {
-                "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{self.port}"}},
-                "plugins": {
-                    "amqtt.plugins.authentication.FileAuthPlugin": {
-                        "password_file": str(password_file)
-                    }
-                },
-            }
-        )
-        await broker.start()
-        return broker
-
-    def stop(self) -> None:
-        """End it; returns when it is gone."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(timeout=10)
-
-
-def start_broker(directory: Path, port: int = 0) -> Broker:
-    """Mosquitto where it is installed, else the demo broker."""
+def start_broker(directory: Path, port: int = 0, guard: Guard | None = None) -> Broker:
+    """Mosquitto where it is installed, else the demo broker, which stays on loopback."""
     if find_mosquitto() is not None:
-        return Mosquitto(directory, port)
+        return Mosquitto(directory, port, guard)
+    if guard is not None:
+        raise MeterprintError(
+            "only Mosquitto can hold agents to their own topics, and it is not installed",
+            hint="apt-get install mosquitto",
+        )
     return DemoBroker(directory, port)
+
+
+def guard_of(keys: Path, site: str, listen: str) -> Guard | None:
+    """The guard a site has made certificates for; None = none. Raises InputError off loopback."""
+    secured = has_authority(keys)
+    check_listener(listen, secured=secured)
+    return Guard(keys, site, listen) if secured else None

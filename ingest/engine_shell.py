@@ -46,6 +46,8 @@ MAX_OFFERED = 5000
 """Parsed envelopes kept for an engine that lags; beyond that it parses them itself."""
 SEGMENT = 100_000
 """Readings gathered in memory before they are sealed into a segment."""
+EACH_CHANNEL = 200
+"""… and so many of each channel on average, as a channel costs something in every segment."""
 SEGMENTS, RESULTS = "segments", "results.db"
 """Places of the views in a state directory."""
 SAVE_EVERY = 1000
@@ -149,11 +151,17 @@ class EngineShell:
                     self._take_envelope(self._index, *offered)
                 else:
                     self._read(self._next_offered(size), size, progress)
-                if self.store is not None and self.store.pending >= SEGMENT:
+                if self._full():
                     self.seal()
             for index in [i for i in tuple(self._offered) if i < self._index]:
                 del self._offered[index]
         return self._index - start
+
+    def _full(self) -> bool:
+        """Whether what is in memory makes a segment: enough readings, also of each channel."""
+        if self.store is None or self.store.pending < SEGMENT:
+            return False
+        return self.store.pending >= EACH_CHANNEL * self.store.tail_channels
 
     def _next_offered(self, size: int) -> int:
         """The next entry that ingest has parsed for us, the journal's end where there is none."""
@@ -166,7 +174,7 @@ class EngineShell:
             self._take(entry)
             if progress is not None and entry.index % 500 == 0:
                 progress(entry.index, size)
-            if self.store is not None and self.store.pending >= SEGMENT:
+            if self._full():
                 return
 
     def offer(self, index: int, identity: str, envelope: Envelope) -> None:

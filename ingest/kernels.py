@@ -35,6 +35,8 @@ FUNCTIONS = (
     "amount_law",
 )
 """Functions of the law, callees first."""
+ROOM = 9.0e18
+"""What a sum may reach, with room for the rounding of the bound, below 2⁶³."""
 PRIVATE = "ingest._compiled_law"
 """Name of the private copy."""
 
@@ -69,9 +71,34 @@ def compiled() -> Kernels:
     def zeros(size: int) -> Any:
         return np.zeros(size, dtype=np.int64)
 
-    made = Kernels(module.counter_law, module.amount_law, wrap, flags, zeros)
+    made = Kernels(module.counter_law, module.amount_law, wrap, flags, zeros, fits)
     _exercise(made)
     return made
+
+
+def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
+    """Whether no sum of the law over these readings can leave 64 bits.
+
+    What a window may hold is bounded by all there is: of a counter the steps as they stand, and
+    for each step down a roll-over or a new start; of amounts their sizes. Python's integers have no
+    bound, those of the compiled law wrap without a word.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    good = np.asarray(series.ok, dtype=bool)
+    shown = np.asarray(series.v, dtype=np.float64)[good]
+    if not len(shown):
+        return True
+    largest = float(np.abs(shown).max())
+    if counter:
+        steps = np.diff(shown)
+        down = float(np.count_nonzero(steps < 0))
+        most = float(np.abs(steps).sum())
+        most += down * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
+    else:
+        most = float(np.minimum(np.abs(shown), law.MAX_INCREMENT).sum())
+    factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
+    return most * factor < ROOM and largest < ROOM
 
 
 def _exercise(made: Kernels) -> None:

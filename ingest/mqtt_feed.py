@@ -43,7 +43,9 @@ class BrokerAddress:
     password: str = ""
     """Password, "" = none."""
     ca: Path | None = None
-    """File with the authority that signed the broker's certificate; None = no TLS."""
+    """File with the authority that signed the broker's certificate; None = no TLS by it."""
+    tls: ssl.SSLContext | None = None
+    """How to speak TLS with a certificate of our own."""
 
 
 class Arrived(NamedTuple):
@@ -84,8 +86,10 @@ class MqttFeed:
         try:
             plain = socket.create_connection((address.host, address.port), timeout=10)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = address.tls
             if address.ca is not None:
                 context = ssl.create_default_context(cafile=str(address.ca))
+            if context is not None:
                 plain = context.wrap_socket(plain, server_hostname=address.host)
         except OSError as error:
             raise FeedLost(

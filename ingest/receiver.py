@@ -7,6 +7,7 @@ is acknowledged before it is on disk.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.runs import Run
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
+
+COMMIT_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+"""Bounds by which the time of transactions is told, s."""
 
 log = structlog.get_logger("ingest")
 
@@ -73,6 +77,16 @@ class Tally:
     """Transactions."""
     commit_seconds: float = 0.0
     """Time spent in them."""
+    commit_buckets: list[int] = field(default_factory=lambda: [0] * len(COMMIT_BOUNDS_S))
+    """How many took at most each of COMMIT_BOUNDS_S and longer than the one before."""
+
+    def committed(self, seconds: float) -> None:
+        """Count a transaction."""
+        self.commits += 1
+        self.commit_seconds += seconds
+        place = bisect_left(COMMIT_BOUNDS_S, seconds)
+        if place < len(self.commit_buckets):
+            self.commit_buckets[place] += 1
 
 
 class Receiver:
@@ -110,8 +124,8 @@ class Receiver:
         pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
         started = time.perf_counter()
         placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []
-        self.tally.commit_seconds += time.perf_counter() - started
-        self.tally.commits += bool(pairs)
+        if pairs:
+            self.tally.committed(time.perf_counter() - started)
         self.tally.received += len(messages)
         self._set_aside(
             [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Quarantined)]

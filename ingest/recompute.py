@@ -17,9 +17,10 @@ import numpy as np
 
 from ingest.kernels import compiled
 from ingest.series_parquet import ParquetStore
+from mrv.errors import MeterprintError
 from mrv.measurement import law
 from mrv.measurement.activity import LawParameters
-from mrv.series import SeriesKey
+from mrv.series import Series, SeriesKey
 
 PORTION = 16
 """Channels of one task: neighbours share row groups."""
@@ -75,7 +76,14 @@ def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
     amounts, metered, gaps, withheld = (np.zeros(windows, np.int64) for _ in range(4))
     weights = np.zeros(max(windows * points, 1), np.int64)
     counts = np.zeros(windows * law.STATES, np.int64)
-    compiled().counter(
+    series = Series(rows.t, rows.v, rows.ok)
+    kernels = compiled()
+    if not kernels.fits(series, task.law, True):
+        raise MeterprintError(
+            f"{task.key.channel} holds values beyond the compiled law",
+            hint="recompute its batches one by one: the plain law has no bound",
+        )
+    kernels.counter(
         rows.t,
         rows.v,
         rows.ok,

@@ -144,6 +144,12 @@ def _coded(names: Sequence[str], counts: Sequence[int]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
 
 
+def _lengths(parts: Sequence[Rows]) -> Any:
+    if all(part.length is None for part in parts):
+        return np.zeros(sum(len(part) for part in parts), np.int64)
+    return np.concatenate([_filled(part, tags=False) for part in parts])
+
+
 def _coded_tags(parts: Sequence[Rows]) -> Any:
     if all(part.tag is None for part in parts):
         rows = sum(len(part) for part in parts)
@@ -165,7 +171,7 @@ def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
         pa.array(np.concatenate([p.t for p in parts])),
         pa.array(np.concatenate([p.v for p in parts])),
         pa.array(np.concatenate([p.ok for p in parts]), pa.int8()),
-        pa.array(np.concatenate([_filled(p, tags=False) for p in parts])),
+        pa.array(_lengths(parts)),
         _coded_tags(parts),
     ]
     rows = [

@@ -97,8 +97,20 @@ class Tail:
         return _as_rows(held.read(start, end, 0))
 
     def everything(self) -> dict[SeriesKey, Rows]:
-        """All rows by channel."""
-        return {key: self.rows(key, -(2**63), 2**63 - 1) for key in self.channels}
+        """All rows by channel, as they are: nothing may be added while they are used."""
+        return {key: _whole(held) for key, held in self.channels.items()}
+
+
+def _whole(held: HeldSeries) -> Rows:
+    t, v, ok, extra = held.columns()
+    times = np.frombuffer(t, np.int64)
+    length = tag = None
+    if extra:
+        listed = [extra.get(moment, (0, "")) for moment in t]
+        length = np.array([row[0] for row in listed], np.int64)
+        tag = np.array([row[1] for row in listed], object)
+        length, tag = length if length.any() else None, tag if any(tag) else None
+    return Rows(times, np.frombuffer(v, np.int64), np.frombuffer(ok, np.int8), length, tag)
 
 
 def _as_rows(series: Series) -> Rows:
@@ -204,6 +216,11 @@ class ParquetStore:
     def pending(self) -> int:
         """Readings in the tail."""
         return self._tail.count
+
+    @property
+    def tail_channels(self) -> int:
+        """Channels that have readings in the tail."""
+        return len(self._tail.channels)
 
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings into the tail."""

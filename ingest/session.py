@@ -6,12 +6,18 @@ through TCP, and what it holds for this session stays there. Other sessions go o
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as mqtt
+import structlog
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+log = structlog.get_logger("ingest")
 
 Handler = Callable[["Session", mqtt.MQTTMessage], None]
 """Told of each message, in the session's own thread; it or another thread acknowledges."""
@@ -21,18 +27,27 @@ class Session:
     """A persistent session of its own name at the broker."""
 
     def __init__(
-        self, name: str, host: str, port: int, login: tuple[str, str], handler: Handler
+        self,
+        name: str,
+        host: str,
+        port: int,
+        login: tuple[str, str],
+        handler: Handler,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handler = handler
         self._address = (host, port)
         self._topics: list[str] = []
         self._stale: list[str] = []
+        self._last: mqtt.MQTTMessageInfo | None = None
         self.subscribed = threading.Event()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=name, clean_session=False, manual_ack=True
         )
         if login[0]:
             self._client.username_pw_set(*login)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         self._client.reconnect_delay_set(1, 30)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
@@ -58,7 +73,12 @@ class Session:
         if self._client.is_connected():
             self._client.subscribe([(topic, 1) for topic in topics])
 
-    def _connected(self, client: mqtt.Client, *_: Any) -> None:
+    def _connected(
+        self, client: mqtt.Client, _: object, __: object, reason: ReasonCode, *___: Any
+    ) -> None:
+        if reason.is_failure:
+            log.warning("broker_refuses", reason=str(reason))
+            return
         if self._stale:
             client.unsubscribe(self._stale)
         client.subscribe([(topic, 1) for topic in self._topics])
@@ -78,7 +98,13 @@ class Session:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 1."""
-        self._client.publish(topic, payload, qos=1)
+        self._last = self._client.publish(topic, payload, qos=1)
+
+    def flush(self, timeout: float) -> None:
+        """Wait until what was published last has reached the broker, if it can be reached."""
+        if self._last is not None and self.subscribed.is_set():
+            with contextlib.suppress(RuntimeError):  # the connection went meanwhile
+                self._last.wait_for_publish(timeout)
 
     def stop(self) -> None:
         """Disconnect; what is not acknowledged comes again at the next start."""

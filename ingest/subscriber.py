@@ -8,6 +8,7 @@ session is not read, so back-pressure reaches the broker through TCP, for this a
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ SHARE_FSYNC_S = 0.02
 """How long a lone message may wait for company (design §3)."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
+RECEIPT_S = 2.0
+"""How long a stop waits until the last receipt of a session is on its way, s."""
 IDLE_S = 1.0
 """Without a message for this long the worker looks after holes in chains and new agents."""
 START_S = 5.0
@@ -71,7 +74,9 @@ class Subscriber:
     `agents` names the enrolled agents; it is asked again from time to time, and a new one gets its
     session. Of others only birth, state and batch events are listened to. Without `agents` one
     session listens to everybody, and agents are served in turn only after they were read.
-    `refused` counts commits the disk did not take.
+    `refused` counts commits the disk did not take, `refusal` is what it says while it refuses.
+
+    Raises MeterprintError where no broker answers, unless it is told to wait for one.
     """
 
     def __init__(
@@ -87,10 +92,14 @@ class Subscriber:
         on_state: Callable[[str, bytes], None] | None = None,
         patience: float = PATIENCE_S,
         agents: Callable[[], Sequence[str]] | None = None,
+        tls: ssl.SSLContext | None = None,
+        wait_for_broker: bool = False,
     ) -> None:
         self._receiver = receiver
         self._site = site
         self._address = (host, port, (username, password))
+        self._tls = tls
+        self.refusal = ""
         self._on_committed = on_committed
         self._on_event = on_event
         self._on_state = on_state
@@ -105,7 +114,9 @@ class Subscriber:
         every = [f"{self._prefix('+')}/{kind}" for kind in KINDS]
         listened = every if agents is None else every[1:]
         try:
-            self._door.start(listened, [t for t in every if t not in listened], now=True)
+            self._door.start(
+                listened, [t for t in every if t not in listened], now=not wait_for_broker
+            )
         except OSError as error:
             raise MeterprintError(
                 f"no MQTT broker answers on {host}:{port}: {error}",
@@ -113,7 +124,7 @@ class Subscriber:
             ) from error
         self._wants = Wants(receiver.runs, patience)
         self._meet()
-        until = time.monotonic() + START_S
+        until = time.monotonic() + (0.0 if wait_for_broker else START_S)
         for session in self._own:
             session.subscribed.wait(max(0.0, until - time.monotonic()))
         self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
@@ -124,7 +135,7 @@ class Subscriber:
 
     def _session(self, agent: str) -> Session:
         name = f"{self._site}-ingest" + (f"-{agent}" if agent else "")
-        return Session(name, *self._address, self._arrived)
+        return Session(name, *self._address, self._arrived, self._tls)
 
     def _meet(self) -> None:
         """Give each enrolled agent that has none a session."""
@@ -203,12 +214,16 @@ class Subscriber:
         """What `take` returns, once the disk does not refuse it; None where told to stop."""
         while True:
             try:
-                return take()
+                taken = take()
             except JournalError as error:
                 self.refused += 1
+                self.refusal = str(error)
                 log.exception("journal_refused", error=str(error), hint=error.hint)
                 if self._stopping.wait(RETRY_S):
                     return None
+                continue
+            self.refusal = ""
+            return taken
 
     def ready(self) -> bool:
         """Whether every session listens."""
@@ -225,12 +240,15 @@ class Subscriber:
         return self._lanes.waiting()
 
     def stop(self) -> None:
-        """Disconnect; what is not acknowledged comes again at the next start."""
+        """Commit and receipt what was taken, then disconnect; the rest comes again next time."""
         self._stopping.set()
         self._lanes.close()
-        for session in (self._door, *self._own):
-            session.stop()
         self._worker.join(timeout=30)
+        sessions = (self._door, *self._own)
+        for session in sessions:
+            session.flush(RECEIPT_S)
+        for session in sessions:
+            session.stop()
 
 
 def _told(handler: EventHandler, message: Message) -> bool:

@@ -14,7 +14,7 @@ from footprint.reader import InputErrors, Node
 from ingest.bridge import Bridge
 from ingest.bridge_file import read_bridges
 from ingest.bridge_mapping import BridgeMapping
-from ingest.broker import Broker
+from ingest.broker_port import Broker
 from ingest.keyring import load_or_make_key
 from ingest.mqtt_feed import BrokerAddress
 from meterprint.plant_file import PlantFile
@@ -102,7 +102,7 @@ def open_bridge(
 def _address(placed: PlacedMapping, own: Broker) -> BrokerAddress:
     mapping = placed.mapping
     if not mapping.host:
-        return BrokerAddress(own.port, username=own.username, password=own.password)
+        return BrokerAddress(own.ingest_port, own.host, own.username, own.password, tls=own.tls)
     password = ""
     if mapping.password_env:
         password = os.environ.get(mapping.password_env, "")

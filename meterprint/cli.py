@@ -7,6 +7,7 @@ import sys
 import typer
 
 from meterprint import (
+    commands_access,
     commands_agent,
     commands_batch,
     commands_device,
@@ -17,6 +18,7 @@ from meterprint import (
     commands_plant,
     commands_registry,
     commands_run,
+    commands_serve,
 )
 from meterprint.output import say_error
 from meterprint.state_everywhere import accept_state
@@ -29,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands_run.register(app)
+commands_serve.register(app)
 commands_plant.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
@@ -37,6 +40,7 @@ commands_metrology.register(app)
 commands_device.register(app)
 commands_agent.register(app)
 commands_operation.register(app)
+commands_access.register(app)
 commands_influx.register(app)
 
 
@@ -53,7 +57,7 @@ accept_state(app)
 
 def main() -> None:
     """Run the command line; every expected error is one clear text and status 2."""
-    from mrv.errors import MeterprintError
+    from mrv.errors import InputError, MeterprintError
 
     try:
         app()
@@ -62,6 +66,11 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the program, not of a file somebody named
+        say_error(InputError(str(error.strerror), file=str(error.filename)))
+        sys.exit(2)
 
 
 if __name__ == "__main__":

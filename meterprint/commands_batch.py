@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from footprint.plant import LocalText
 
 batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
-LIST = ("batch", "product", "state", "start", "end", "quantity", "per_unit", "u_per_unit")
+LIST = (
+    "batch",
+    "product",
+    "state",
+    "boundary",
+    "start",
+    "end",
+    "quantity",
+    "per_unit",
+    "u_per_unit",
+)
 
 
 @batch.command("list")
@@ -59,7 +69,7 @@ def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -
 
 @batch.command("show")
 def show_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -90,11 +100,11 @@ SupersedesOption = Annotated[
 
 @batch.command("start")
 def start_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
-    product: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
+    product: Annotated[str, typer.Option(help="product, as plant.yaml calls it / 产品")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -114,12 +124,12 @@ def start_batch(
 
 @batch.command("end")
 def end_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
     good: Annotated[str, typer.Option(help="good output / 良品数")],
     scrap: Annotated[str, typer.Option(help="scrap / 报废数")] = "0",
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -140,8 +150,8 @@ def end_batch(
 
 @batch.command("declare")
 def declare_amount(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
-    line: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
     source: Annotated[str, typer.Option(help="emission source that is declared / 排放源")],
     quantity: Annotated[str, typer.Option(help="exact decimal / 数量")],
     unit: Annotated[str, typer.Option(help="unit / 单位")],
@@ -149,7 +159,7 @@ def declare_amount(
         str, typer.Option(help="95 % half-width of the amount, per cent / 相对不确定度")
     ] = "0",
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id")] = "",
+    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -199,7 +209,7 @@ def import_batches(
 
 
 def footprint(
-    name: Annotated[str, typer.Argument(metavar="BATCH")] = "",
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")] = "",
     product: Annotated[str, typer.Option(help="product / 产品")] = "",
     start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")] = "",
     end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")] = "",

@@ -8,6 +8,11 @@ import typer
 
 from meterprint.output import JsonOption, emit, table
 
+ProfileArgument = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+]
+"""A device profile."""
+
 device = typer.Typer(help="Devices and their profiles. / 设备与设备档案。", no_args_is_help=True)
 
 
@@ -26,7 +31,12 @@ def list_profiles(json: JsonOption = False) -> None:
 
 
 @device.command("show")
-def show(name: str, json: JsonOption = False) -> None:
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+    ],
+    json: JsonOption = False,
+) -> None:
     """Show a profile: registers, resolution, source. / 查看设备档案。"""
     from device_profiles.profile import as_plain
     from edge_agent.device_commands import open_profile
@@ -53,7 +63,12 @@ def show(name: str, json: JsonOption = False) -> None:
 
 
 @device.command("check")
-def check(name: str, json: JsonOption = False) -> None:
+def check(
+    name: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+    ],
+    json: JsonOption = False,
+) -> None:
     """Check a profile against its golden frames. / 用标准报文核对档案。"""
     from edge_agent.device_commands import check_profile
 
@@ -68,7 +83,9 @@ def check(name: str, json: JsonOption = False) -> None:
 
 @device.command("read")
 def read(
-    name: Annotated[str, typer.Argument(metavar="PROFILE")],
+    name: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+    ],
     url: Annotated[str, typer.Argument(help="tcp://host:port, serial:///dev/ttyS0?baud=9600")],
     unit: Annotated[str, typer.Option(help="unit id or address")] = "1",
     json: JsonOption = False,
@@ -87,7 +104,9 @@ def read(
 
 @device.command("commission")
 def commission(
-    name: Annotated[str, typer.Argument(metavar="PROFILE")],
+    name: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+    ],
     url: Annotated[str, typer.Argument(help="tcp://host:port, serial:///dev/ttyS0?baud=9600")],
     unit: Annotated[str, typer.Option(help="unit id or address")] = "1",
     counter: Annotated[str, typer.Option(help="register of the counter")] = "",
@@ -133,9 +152,11 @@ def commission(
 
 @device.command("simulate")
 def simulate(
-    name: Annotated[str, typer.Argument(metavar="PROFILE")],
+    name: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="profile of `device list`, or a YAML file")
+    ],
     port: Annotated[int, typer.Option(help="0 = any free one")] = 0,
-    unit: Annotated[str, typer.Option()] = "1",
+    unit: Annotated[str, typer.Option(help="unit id or address")] = "1",
 ) -> None:
     """Simulate a device that speaks its real protocol. / 模拟设备。"""
     import asyncio

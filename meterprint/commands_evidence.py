@@ -47,7 +47,7 @@ def show_keys(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> N
 
 
 def bundle(
-    name: Annotated[str, typer.Argument(metavar="BATCH")],
+    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write / 输出文件")],
     open_pool: Annotated[
         bool,
@@ -81,7 +81,7 @@ def bundle(
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    file: Annotated[Path, typer.Argument(metavar="BUNDLE", help="zip file of `bundle`")],
     trust: Annotated[str, typer.Option(help="root key: vkey or file / 受信根公钥")] = "",
     json: JsonOption = False,
 ) -> None:
@@ -182,8 +182,8 @@ def show_checkpoint(state: StateOption = DEFAULT_STATE) -> None:
 
 @journal.command("close-chain")
 def close_chain(
-    agent: Annotated[str, typer.Argument()],
-    stream: Annotated[str, typer.Argument()],
+    agent: Annotated[str, typer.Argument(help="agent that is silent")],
+    stream: Annotated[str, typer.Argument(help="its stream")],
     start: Annotated[str, typer.Option("--from", help="ISO 8601 with zone")],
     end: Annotated[str, typer.Option("--to", help="ISO 8601 with zone")],
     reason: Annotated[str, typer.Option(help="why nothing more will come / 原因")],

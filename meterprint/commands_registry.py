@@ -96,13 +96,13 @@ def _registers(texts: list[str], option: str) -> dict[str, str]:
 
 @instrument.command("exchange")
 def exchange(
-    name: Annotated[str, typer.Argument(metavar="INSTRUMENT")],
+    name: Annotated[str, typer.Argument(metavar="INSTRUMENT", help="instrument that is replaced")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone")],
     closing: Annotated[list[str], typer.Option(help="register=counts of the old one / 止码")],
     opening: Annotated[list[str], typer.Option(help="register=counts of the new one / 起码")],
     serial: Annotated[str, typer.Option(help="serial of the new one / 新表编号")] = "",
     ratio: Annotated[str, typer.Option(help="new transformer ratio / 新变比")] = "",
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -180,7 +180,7 @@ def list_instruments(state: StateOption = DEFAULT_STATE, json: JsonOption = Fals
 @certificate.command("record")
 def record_certificate(
     file: Annotated[Path, typer.Argument(help="YAML with id, kind, instrument, points …")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -218,7 +218,7 @@ def record_certificate(
 
 @certificate.command("approve")
 def approve(
-    number: str,
+    number: Annotated[str, typer.Argument(help="number of the certificate")],
     author: Annotated[str, typer.Option(help="who approves / 批准人")],
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -231,9 +231,9 @@ def approve(
 
 @certificate.command("revoke")
 def revoke(
-    number: str,
+    number: Annotated[str, typer.Argument(help="number of the certificate")],
     at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -278,7 +278,7 @@ def list_certificates(state: StateOption = DEFAULT_STATE, json: JsonOption = Fal
 @factors.command("import")
 def import_factors(
     file: Annotated[Path, typer.Argument(help="CSV of factors")],
-    author: Annotated[str, typer.Option()] = "cli",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -309,7 +309,7 @@ def import_factors(
 @factors.command("list")
 def list_factors(
     state: StateOption = DEFAULT_STATE,
-    category: Annotated[str, typer.Option()] = "",
+    category: Annotated[str, typer.Option(help="only this family, such as electricity_cfp")] = "",
     json: JsonOption = False,
 ) -> None:
     """List the factors in force. / 列出因子。"""

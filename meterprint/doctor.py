@@ -16,16 +16,21 @@ from pathlib import Path
 
 import apsw
 
+from dashboards.accounts import read_accounts
 from edge_agent.clock import kernel_clock
 from ingest.broker import find_mosquitto
+from ingest.broker_certificates import AUTHORITY, CLIENT, SERVER, days_left, has_authority
 from ingest.cold_file import ColdFileError, file_hash
 from ingest.engine_shell import SEGMENTS
 from ingest.series_parquet import MANIFEST, ParquetStore
+from meterprint.commands_serve import ACCOUNTS
 from meterprint.site import MARKER, open_journal
 from mrv.errors import MeterprintError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 """Results of an examination."""
+RENEW_DAYS = 30
+"""Days before their end that certificates are to be renewed."""
 LITTLE_SPACE = 2_000_000_000
 """Free bytes below which a disk is nearly full: the outbox's retention floor."""
 WAL_RESET_FIXED = (3, 51, 3)
@@ -153,6 +158,22 @@ def examine_keys(state: Path) -> Diagnosis:
     return Diagnosis("keys", OK, f"{len(files)} files, readable by their owner only")
 
 
+def examine_access(state: Path) -> Diagnosis:
+    """Who may come in: certificates of the broker that hold, accounts of the pages."""
+    users = state / ACCOUNTS
+    accounts = len(read_accounts(users)) if users.exists() else 0
+    pages = f"{accounts} accounts" if users.exists() else "pages without accounts, on loopback only"
+    if not has_authority(state / "keys"):
+        return Diagnosis("access", OK, f"{pages}; broker without certificates, on loopback only")
+    left = min(days_left(state / "keys", name) for name in (AUTHORITY, SERVER, CLIENT))
+    seen = f"{pages}; the broker's certificates hold for {left} days"
+    if left < 0:
+        return Diagnosis("access", FAIL, seen, "meterprint broker init, then start the site anew")
+    if left < RENEW_DAYS:
+        return Diagnosis("access", WARN, seen, "meterprint broker init, then start the site anew")
+    return Diagnosis("access", OK, seen)
+
+
 def examine_journal(state: Path) -> Diagnosis:
     """The journal opens and its tree fits its entries."""
     if not (state / MARKER).exists():
@@ -216,6 +237,7 @@ EXAMINATIONS: tuple[Callable[[Path], Diagnosis], ...] = (
     examine_ports,
     examine_fonts,
     examine_keys,
+    examine_access,
     examine_journal,
     examine_cold,
     examine_segments,

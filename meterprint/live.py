@@ -9,10 +9,14 @@ from typing import Any
 
 import structlog
 
+from dashboards.agent_health import AgentState, read_state
+from dashboards.running import Trouble
 from ingest.bridge import Bridge
 from ingest.broker import start_broker
+from ingest.broker_port import Broker, OthersBroker
 from ingest.collector import calm_collector
 from ingest.journal import JournalError
+from ingest.quarantine import Refused
 from ingest.receiver import Committed, Receiver
 from ingest.rotation import DEFAULT_POLICY, Policy, Rotator
 from ingest.series import SeriesStore
@@ -22,10 +26,14 @@ from meterprint.bridges import PlacedMapping, open_bridge
 from meterprint.site import Site
 from meterprint.views import open_views
 from mrv.envelope import Envelope
-from mrv.errors import MeterprintError
+from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact
 from mrv.strict_json import loads
 
+WATCH_S = 1.0
+"""How often the broker is looked after, s."""
+BEHIND = 500
+"""Journal entries the engine may lag without being called behind: a commit's worth."""
 EAGER_EVERY_S = 1.0
 """Batches that have ended and only wait are computed again at most this often, s."""
 
@@ -33,7 +41,11 @@ log = structlog.get_logger("live")
 
 
 class LiveSite:
-    """A site that ingests and computes until it is closed."""
+    """A site that ingests and computes until it is closed.
+
+    `broker` is one that is running; without it one of our own is started. One that is ours is
+    started again where it ends by itself. Raises MeterprintError where it cannot be.
+    """
 
     def __init__(
         self,
@@ -43,20 +55,24 @@ class LiveSite:
         patience: float = PATIENCE_S,
         policy: Policy = DEFAULT_POLICY,
         bridges: Sequence[PlacedMapping] = (),
+        broker: Broker | None = None,
     ) -> None:
         calm_collector()
         self.site = site
-        self.views = open_views(site, influx)
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self.agent_states: dict[str, dict[str, Any]] = {}
-        self.broker = start_broker(site.state / "broker", broker_port)
+        self._first_pass: tuple[int, int] | None = (0, 0)
+        self.agent_states: dict[str, AgentState] = {}
+        self.arrivals: dict[str, int] = {}
+        self.broker = broker or start_broker(site.state / "broker", broker_port)
+        self.views = open_views(site, influx)
         self.receiver = Receiver(site.journal, site.quarantine, site.keyring.receipts, site.keys_of)
         try:
             self.subscriber = Subscriber(
                 self.receiver,
                 site.name,
-                self.broker.port,
+                self.broker.ingest_port,
+                self.broker.host,
                 username=self.broker.username,
                 password=self.broker.password,
                 on_committed=self._committed,
@@ -64,10 +80,17 @@ class LiveSite:
                 on_state=self._state,
                 patience=patience,
                 agents=site.agents,
+                tls=self.broker.tls,
+                wait_for_broker=isinstance(self.broker, OthersBroker),
             )
         except MeterprintError:
             self.broker.stop()
+            for view in self.views.values():
+                view.close()
             raise
+        self._wake.set()
+        self._watcher = threading.Thread(target=self._watch, name="broker-watch", daemon=True)
+        self._watcher.start()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
         self._merger = threading.Thread(target=self._merge, name="merger", daemon=True)
@@ -87,19 +110,25 @@ class LiveSite:
             bridge.start()
 
     def _committed(self, items: Sequence[Committed]) -> None:
+        now = time.time_ns()
         for item in items:
-            if item.new and item.accepted.draft.envelope is not None:
-                self.site.engine.offer(
-                    item.index, item.accepted.draft.identity, item.accepted.draft.envelope
-                )
+            draft = item.accepted.draft
+            envelope = draft.envelope
+            if item.new and envelope is not None:
+                if envelope.readings:
+                    self.arrivals[envelope.agent] = now
+                self.site.engine.offer(item.index, draft.identity, envelope)
                 for view in self.views.values():
-                    view.projector.offer(item.index, item.accepted.draft.envelope)
+                    view.projector.offer(item.index, envelope)
         self._wake.set()
         for view in self.views.values():
             view.projector.wake()
 
     def _journalled(self, placed: Sequence[tuple[int, str, Envelope]]) -> None:
+        now = time.time_ns()
         for index, identity, envelope in placed:
+            if envelope.readings:
+                self.arrivals[envelope.agent] = now
             self.site.engine.offer(index, identity, envelope)
             for view in self.views.values():
                 view.projector.offer(index, envelope)
@@ -108,18 +137,15 @@ class LiveSite:
             view.projector.wake()
 
     def _bridge_state(self, agent: str, online: bool) -> None:
-        self.agent_states[agent] = {"online": online, "t": str(time.time_ns())}
+        self.agent_states[agent] = AgentState(online, time.time_ns())
 
     def _state(self, agent: str, payload: bytes) -> None:
         if not self.site.keys_of(agent):
             return  # a stranger's word; and there is no end of strange names
         try:
-            state = loads(payload)
-        except MeterprintError as error:
+            self.agent_states[agent] = read_state(payload, time.time_ns())
+        except InputError as error:
             log.warning("state_unreadable", agent=agent, error=str(error))
-            return
-        if isinstance(state, dict):
-            self.agent_states[agent] = state
 
     def _event(self, agent: str, payload: bytes) -> None:
         try:
@@ -129,12 +155,46 @@ class LiveSite:
             raise  # the message stays unacknowledged and is taken once the disk does
         except MeterprintError as error:
             log.warning("event_refused", agent=agent, error=str(error))
+            topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
+            refused = Refused(time.time_ns(), agent, topic, "event_refused", str(error), payload)
+            try:
+                self.site.quarantine.add([refused])
+            except MeterprintError as full:
+                log.warning("event_not_kept", agent=agent, error=str(full), event=payload[:500])
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event and compute. Raises InputError."""
         answer = self.site.events.take(body, author)
         self._wake.set()
         return answer
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, the gravest first."""
+        found = []
+        if self.subscriber.refusal:
+            found.append(Trouble("journal_refuses", self.subscriber.refusal))
+        if not self.subscriber.connected.is_set():
+            found.append(Trouble("no_broker", f"{self.broker.host}:{self.broker.port}"))
+        if self.site.plant() is None:
+            found.append(Trouble("no_plant"))
+        if self._first_pass is not None:
+            done, total = self._first_pass
+            found.append(Trouble("starting", f"{done} / {total}"))
+        elif self.site.engine.lag > BEHIND:
+            found.append(Trouble("catching_up", str(self.site.engine.lag)))
+        return found
+
+    def _passed(self, done: int, total: int) -> None:
+        if self._first_pass is not None:
+            self._first_pass = done, total
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_S):
+            try:
+                if self.broker.revive():
+                    log.warning("broker_restarted", port=self.broker.port)
+            except MeterprintError as error:
+                log.warning("broker_down", error=str(error), hint=error.hint)
 
     def _work(self) -> None:
         eager_at = time.monotonic()
@@ -146,7 +206,8 @@ class LiveSite:
                 return
             eager = time.monotonic() - eager_at >= EAGER_EVERY_S
             try:
-                self.site.refresh(eager=eager)
+                self.site.refresh(self._passed, eager=eager)
+                self._first_pass = None
             except MeterprintError as error:
                 log.exception("engine", error=str(error), hint=error.hint)
             if eager:
@@ -170,6 +231,7 @@ class LiveSite:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=30)
+        self._watcher.join(timeout=30)
         self.site.engine.sealed.set()
         self._merger.join(timeout=60)
         self.broker.stop()

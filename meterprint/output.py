@@ -19,8 +19,19 @@ StateOption = Annotated[
 """Where a site keeps everything."""
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable / 机器可读")]
 """Print JSON."""
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="meterprint.toml; that of the state directory if left out / 配置文件"
+    ),
+]
+"""How a process runs."""
 DEFAULT_STATE = Path("state")
 """State directory where none is named."""
+
+
+WIDE = 2000
+"""Columns of a table that no terminal cuts to its own width: nothing is left out in a pipe."""
 
 
 def emit(value: Any) -> None:
@@ -39,7 +50,8 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     for row in rows:
         cells = (row.get(c) for c in columns)
         drawn.add_row(*("" if c is None else str(c) for c in cells))
-    Console().print(drawn)
+    wide = None if sys.stdout.isatty() else WIDE
+    Console(width=wide).print(drawn)
 
 
 def say_error(error: MeterprintError) -> None:

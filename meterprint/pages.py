@@ -1,22 +1,27 @@
-"""Serves the pages of a running site on loopback."""
+"""Serves the pages of a running site."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from dashboards.app import check_bind, create_app
+from dashboards.agent_health import AgentState
+from dashboards.app import create_app
+from dashboards.guard import Door, check_bind
 from dashboards.read_model import ReadModel
+from dashboards.running import Trouble
 from footprint.plant import PlantModel
 from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
 from ingest.entry import Entry
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
-from mrv.errors import MeterprintError
+from mrv.errors import InputError, MeterprintError
 from mrv.fact import Fact
 
 if TYPE_CHECKING:
@@ -33,12 +38,17 @@ class RunningSite:
 
     def __init__(self, live: LiveSite) -> None:
         self._live = live
-        self.agent_states: dict[str, dict[str, Any]] = live.agent_states
+        self.agent_states: Mapping[str, AgentState] = live.agent_states
+        self.arrivals: Mapping[str, int] = live.arrivals
 
     @property
     def engine(self) -> EngineShell:
         """The engine."""
         return self._live.site.engine
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps the site from being up to date now, the gravest first."""
+        return self._live.troubles()
 
     def plant(self) -> PlantModel | None:
         """The plant as stated last."""
@@ -83,37 +93,79 @@ class RunningSite:
 
 
 class PageServer:
-    """The web server in a thread of its own."""
+    """The web server in a thread of its own. Raises MeterprintError where it cannot listen."""
 
-    def __init__(self, live: LiveSite, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        live: LiveSite,
+        port: int,
+        host: str = "127.0.0.1",
+        door: Door | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        *,
+        behind_proxy: bool = False,
+    ) -> None:
         read = ReadModel(RunningSite(live), live.site.engine.wait_change)
+        encrypted = certificate is not None
         config = uvicorn.Config(
-            create_app(read, lambda: metrics_text(live)),
-            host=check_bind(host),
+            create_app(read, lambda: metrics_text(live), door),
+            host=check_bind(
+                host,
+                accounts=door is not None and door.accounts is not None,
+                encrypted=encrypted or behind_proxy,
+            ),
             port=port,
-            log_level="warning",
+            log_config=None,
             timeout_graceful_shutdown=2,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            proxy_headers=behind_proxy,
         )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise InputError(
+                f"{certificate} and {key} are no certificate and its key: {error}",
+                field="web.certificate",
+            ) from error
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="pages", daemon=True)
+        self._socket = self._listen(host, port)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="pages", daemon=True
+        )
         self._thread.start()
+        self.port = int(self._socket.getsockname()[1])
         for _ in range(START_TRIES):
             if self._server.started:
                 break
             self._thread.join(timeout=0.025)
             if not self._thread.is_alive():
-                raise MeterprintError(
-                    f"the pages cannot be served on {host}:{port}",
-                    hint="is the port taken? --port 0 takes any free one",
-                )
-        sockets = self._server.servers[0].sockets if self._server.servers else ()
-        self.port = int(sockets[0].getsockname()[1]) if sockets else port
-        self.url = f"http://{host}:{self.port}/"
+                raise MeterprintError(f"the pages on {host}:{self.port} ended at their start")
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if encrypted else 'http'}://{shown}:{self.port}/"
+
+    @staticmethod
+    def _listen(host: str, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as error:
+            listener.close()
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise MeterprintError(
+                f"the pages cannot be served on {host}:{port}: {reason}",
+                hint="is the port taken? --port 0 takes any free one",
+            ) from error
+        return listener
 
     def stop(self) -> None:
         """End it; returns when it is gone."""
         self._server.should_exit = True
         self._thread.join(timeout=10)
+        self._socket.close()
 
 
 def links(demo: Demo, url: str) -> list[str]:

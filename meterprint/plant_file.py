@@ -24,7 +24,22 @@ from ingest.bridge_mapping import BridgeMapping
 from mrv.errors import InputError, MeterprintError
 from mrv.interval import NS_PER_S
 from mrv.measurement.calibration import read_certificate
+from mrv.quantity import exact_number
 
+TOPIC = " /+#%"
+"""Letters that mean something in an MQTT topic or in an access list."""
+ADVICE = (
+    ("stands twice", "give each one a name of its own"),
+    ("is written twice", "keep one of the two"),
+    ("a positive number", "write a number above 0, such as 0.01"),
+    ("an instrument of this plant", "name one that stands under instruments"),
+    ("a plant is expected", "copy examples/steel_plant/plant.yaml and change it"),
+    ("a text is expected", "add it, or write a text behind the colon"),
+    ("a number is expected", "write 0.01 or 400/5"),
+    ("not YAML", "save the file as UTF-8 text and check its indentation"),
+    ("is expected", "write what is expected here, or see the examples"),
+)
+"""(words of a fault, what to do about it), the first that fits counts."""
 FILE_ONLY = ("factors", "derived_factors", "certificates", "bridges")
 """Members of the file that become facts of their own; bridges are how this process runs."""
 
@@ -54,9 +69,9 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
     try:
         source = read_yaml(path)
     except InputError as error:
-        return None, [error]
+        return None, [_advised(error)]
     if not isinstance(source.tree, dict):
-        return None, [InputError("a plant is expected", file=str(path), line=1)]
+        return None, [_advised(InputError("a plant is expected", file=str(path), line=1))]
     faults: list[InputError] = []
     elsewhere = _bills(path, source.tree, faults)
     factors = _factor_files(path, source.tree, faults, elsewhere)
@@ -67,8 +82,9 @@ def check_plant(path: Path) -> tuple[PlantFile | None, list[InputError]]:
     faults += found
     _certificates(source.tree, plant, faults)
     _places(plant, faults)
+    _names(plant, faults)
     bridges = read_bridges(Node(source.tree, "", faults).child("bridges"), plant)
-    located = [source.locate(fault) for fault in faults] + elsewhere
+    located = [_advised(source.locate(fault)) for fault in faults] + elsewhere
     if located:
         return None, sorted(located, key=lambda e: (e.file != str(path), e.file, e.line))
     certificates = tuple(source.tree.get("certificates") or ())
@@ -181,7 +197,7 @@ def _certificates(tree: dict[str, Any], plant: PlantModel, faults: list[InputErr
         try:
             read_certificate(number, node.value, 0, None)
         except InputError as error:
-            field = f"{node.path}.{error.field}"
+            field = f"{node.path}.{_point_field(node, error.field)}"
             faults.append(InputError(str(error.args[0]), field=field, hint=error.hint))
         for name in ("valid_from", "valid_to"):
             value = node.child(name)
@@ -189,6 +205,53 @@ def _certificates(tree: dict[str, Any], plant: PlantModel, faults: list[InputErr
                 day_moment(value.value, value.path)
             except InputError:
                 value.fault("a day is expected", "write 2026-01-31")
+
+
+def _names(plant: PlantModel, faults: list[InputError]) -> None:
+    """Names that become parts of topics and channels, and limits of error that are none."""
+
+    def check(name: str, field: str, letters: str) -> None:
+        if name and (not name.isprintable() or any(letter in name for letter in letters)):
+            shown = ", ".join("space" if letter == " " else letter for letter in letters)
+            faults.append(
+                InputError(
+                    f"a name without {shown} is expected, seen {name!r}",
+                    field=field,
+                    hint="it becomes a part of MQTT topics and channel names; write - instead",
+                )
+            )
+
+    check(plant.site, "site", TOPIC)
+    for place, instrument in enumerate(plant.instruments):
+        field = f"instruments[{place}]"
+        check(instrument.id, f"{field}.id", TOPIC + ".")
+        check(instrument.agent, f"{field}.agent", TOPIC)
+        if instrument.mpe < 0:
+            faults.append(
+                InputError(
+                    f"a limit of error of 0 or more is expected, seen {instrument.mpe * 100}",
+                    field=f"{field}.mpe_percent",
+                    hint="write 1 for a meter of class 1",
+                )
+            )
+
+
+def _advised(fault: InputError) -> InputError:
+    """The fault with what to do, where whoever found it did not say."""
+    message = str(fault.args[0])
+    hint = fault.hint or next((advice for seen, advice in ADVICE if seen in message), "")
+    return InputError(message, file=fault.file, line=fault.line, field=fault.field, hint=hint)
+
+
+def _point_field(node: Node, name: str) -> str:
+    """Field of the first calibration point whose number `name` cannot be read."""
+    points = node.value.get("points") if isinstance(node.value, dict) else None
+    for place, point in enumerate(points if isinstance(points, list) else []):
+        try:
+            exact_number(str(point[name]))
+        except (ValueError, KeyError, TypeError):
+            return f"points[{place}].{name}"
+    return name
 
 
 def _state_offsets(members: dict[str, Any], plant: PlantModel) -> bool:

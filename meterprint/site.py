@@ -180,13 +180,31 @@ def open_site(state: Path, name: str = "", kernels: Kernels | None = None) -> Si
                 f"{state} belongs to site {known}, not {name}",
                 hint="use another --state for another plant",
             )
-        return Site(state, known, kernels)
+        return _site(state, known, kernels)
     if not name:
         raise InputError(
             f"{state} is no state directory",
             hint="start with `meterprint demo`, `replay` or `serve --plant plant.yaml`",
         )
-    make_folder(state)
     about = json.dumps({"site": name, "state": STATE_VERSION})
-    make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
-    return Site(state, name, kernels)
+    try:
+        make_folder(state)
+        make_file(state / MARKER, f"{about}\n".encode(), mode=0o644)
+    except OSError as error:
+        raise _unwritable(state, error) from error
+    return _site(state, name, kernels)
+
+
+def _site(state: Path, name: str, kernels: Kernels | None) -> Site:
+    try:
+        return Site(state, name, kernels)
+    except OSError as error:
+        raise _unwritable(state, error) from error
+
+
+def _unwritable(state: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{state} cannot be written: {error.strerror}",
+        field="--state",
+        hint="name a directory that this user may write",
+    )

@@ -1,15 +1,17 @@
 "use strict";
-// The cards of the lines: trend, age of the data, fresh figures; what is being typed stays.
+// Keeps a page fresh: cards of lines with trend and age of the data, states of agents and of the
+// site. What is being typed stays; a site that does not answer is said to be lost.
 (() => {
-  const POLL = 5000;
+  const POLL = 2500;
   const CALM = 300;
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function drawTrend(box) {
     const points = (box.dataset.trend || "").split(",").filter(Boolean).map((p) => p.split(":").map(Number));
     box.replaceChildren();
-    if (points.length < 2 || !window.uPlot) return;
+    if (!points.length || !window.uPlot) return;
     const target = Number(box.dataset.target);
+    if (points.length === 1) points.push([points[0][0] + 60, null]);
     const times = points.map((p) => p[0]);
     const series = [{}, { stroke: css("--data"), width: 2, points: { size: 6, fill: css("--data") } }];
     const data = [times, points.map((p) => p[1])];
@@ -58,14 +60,39 @@
     if (window.htmx) window.htmx.process(next);
   }
 
-  async function refresh() {
+  async function ask(path) {
+    const answer = await fetch(path);
+    if (answer.status === 401) location.reload();
+    return answer.ok ? answer.text() : null;
+  }
+
+  async function refreshCards() {
     for (const card of document.querySelectorAll("[data-line]")) {
       if (card.querySelector(".live").contains(document.activeElement)) continue;
-      const answer = await fetch(`/fragments/line/${encodeURIComponent(card.dataset.line)}`);
-      if (!answer.ok) continue;
+      const text = await ask(`/fragments/line/${encodeURIComponent(card.dataset.line)}`);
+      if (text === null) continue;
       const holder = document.createElement("template");
-      holder.innerHTML = await answer.text();
+      holder.innerHTML = text;
       if (card.isConnected) take(card, holder.content.firstElementChild);
+    }
+  }
+
+  async function refreshParts() {
+    for (const part of document.querySelectorAll("[data-fragment]")) {
+      if (part.contains(document.activeElement)) continue;
+      const text = await ask(part.dataset.fragment);
+      if (text !== null && text.trim() !== part.innerHTML.trim()) part.innerHTML = text;
+    }
+  }
+
+  async function refresh() {
+    const lost = document.querySelector(".lost");
+    try {
+      await refreshCards();
+      await refreshParts();
+      lost.hidden = true;
+    } catch {
+      lost.hidden = false;
     }
   }
 
@@ -73,12 +100,12 @@
   function changed() {
     if (waiting || document.hidden) return;
     waiting = true;
-    setTimeout(() => { waiting = false; refresh().catch(() => {}); }, CALM);
+    setTimeout(() => { waiting = false; refresh(); }, CALM);
   }
 
   function start() {
     show(document);
-    if (!document.querySelector("[data-line]")) return;
+    if (!document.querySelector("[data-line], [data-fragment]")) return;
     meterprintChanges(changed);
     setInterval(changed, POLL);
     setInterval(tick, 1000);

@@ -51,9 +51,12 @@ WATTS = {
 """Base and swing of each load, W."""
 LITRES = (6_000, 4_000)
 """Base and swing of the gas load, L/h."""
-ROLL_OVER = "press-2"
+ROLL_OVER = "oven-1"
+ROLL_OVER_AFTER = 200
+"""Instrument with a planted roll-over, and how many counts before it; one that counts in integers:
+a 32-bit float shows no tenths so close to its end."""
 SILENT = "oven-2"
-"""Instruments with a planted roll-over and a planted gap."""
+"""Instrument with a planted gap."""
 DL_ADDRESS = "000000000001"
 
 
@@ -81,7 +84,7 @@ def _simulate(
     faults = Faults()
     if name == ROLL_OVER:
         modulus = stated.registers[0].modulus
-        start = {stated.registers[0].id: modulus - 1500}
+        start = {stated.registers[0].id: modulus - ROLL_OVER_AFTER}
     if name == SILENT and silent is not None:
         faults = Faults(silent=(silent,))
     if name == "gas-2":

@@ -99,6 +99,7 @@ class Demo:
             self.live.broker.port,
             username=self.live.broker.username,
             password=self.live.broker.password,
+            now=now,
         )
         self._agents.append(agent)
         return agent

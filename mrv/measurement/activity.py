@@ -47,6 +47,9 @@ class Kernels:
     """Turns a sequence of 0 and 1 into what the kernels take."""
     zeros: Callable[[int], Sequence[int]] = lambda size: [0] * size
     """Makes an output of that many zeros."""
+    fits: Callable[[Series, LawParameters, bool], bool] = lambda *_: True
+    """Whether every sum over the readings of a counter (True) or of amounts stays within the
+    integers the kernels have."""
     choose: Callable[[int], Kernels] | None = None
     """Where it depends on what there is to do: the kernels for so many readings."""
 
@@ -133,6 +136,8 @@ def counter_windows(
     """Windows [cuts[i], cuts[i+1]) of a cumulative register; cuts in ns on whole milliseconds."""
     windows, points = len(cuts) - 1, len(parameters.load)
     kernels = kernels.of(len(series))
+    if not kernels.fits(series, parameters, True):
+        kernels = PYTHON
     zeros = kernels.zeros
     outputs = [zeros(windows), zeros(windows), zeros(windows), zeros(windows)]
     weights, counts = zeros(max(windows * points, 1)), zeros(windows * law.STATES)
@@ -159,6 +164,8 @@ def amount_windows(
     """Windows of an amount channel; every amount given is split, so leave tagged ones out."""
     windows, points = len(cuts) - 1, len(parameters.load)
     kernels = kernels.of(len(series))
+    if not kernels.fits(series, parameters, False):
+        kernels = PYTHON
     zeros = kernels.zeros
     outputs = [zeros(windows), zeros(windows), zeros(windows)]
     weights, counts = zeros(max(windows * points, 1)), zeros(windows * law.STATES)

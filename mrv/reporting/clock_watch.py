@@ -7,7 +7,7 @@ nine numbers a boot and errs on one side only: it may say yes where nothing chan
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
@@ -36,7 +36,15 @@ class BootClock:
 
     def numbers(self) -> tuple[int, ...]:
         """All of it, in the order of the fields."""
-        return astuple(self)
+        return (
+            self.doubted_last,
+            self.doubted_low,
+            self.doubted_high,
+            self.trusted_last,
+            self.trusted_low,
+            self.trusted_high,
+            self.anchor,
+        )
 
     def apart(self) -> bool:
         """Whether some doubted stamp may be off by more than a running clock drifts."""

@@ -138,3 +138,32 @@ def test_a_batch_is_started_on_its_card(plant, browser):
     status, page = submit(f"{url}batches", fields, **{"HX-Request": "true"})
     assert (status, f"{name}" in page) == (200, True)
     assert demo.site.engine.results[name].batch.good == 9 * 10**6
+
+
+REACHED = """() => { const e = document.activeElement;
+  if (!e || e === document.body) return null;
+  const ring = getComputedStyle(e);
+  return { mark: e.outerHTML.slice(0, 120), ring: ring.outlineStyle !== 'none' }; }"""
+ACTIONS = "a[href], button, input:not([type=hidden]), select, summary"
+
+
+@pytest.mark.parametrize("path", ["", "batches", "meters", "help"])
+def test_the_keyboard_reaches_every_action_and_shows_where_it_is(plant, browser, path):
+    _, url = plant
+    with browser() as context:
+        page = context.new_page()
+        page.route("**/fragments/**", lambda route: route.abort())  # a page that stands still
+        page.route("**/events", lambda route: route.abort())
+        page.goto(f"{url}{path}?lang=en")
+        there = page.locator(ACTIONS).evaluate_all(
+            "all => all.filter(e => e.getClientRects().length).map(e => e.outerHTML.slice(0, 120))"
+        )
+        reached = []
+        for _ in range(len(there) + 5):
+            page.keyboard.press("Tab")
+            seen = page.evaluate(REACHED)
+            if seen is None:
+                break
+            assert seen["ring"], seen
+            reached.append(seen["mark"])
+        assert set(there) <= set(reached)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.app import check_bind
 from dashboards.format import age, measured, moment, per_unit, share, short, symbol
+from dashboards.guard import check_bind
 from dashboards.texts import LANGUAGES, TEXTS
 from mrv.errors import InputError
 from tests.dashboards.asking import get, post, settled, submit
@@ -42,10 +42,14 @@ def test_a_figure_is_written_as_the_glossary_says():
     assert moment(0, "Asia/Shanghai") == "1970-01-01T08:00:00+08:00"
 
 
-def test_only_loopback_is_served_without_authentication():
-    assert check_bind("127.0.0.1") == "127.0.0.1"
-    with pytest.raises(InputError, match="authentication"):
-        check_bind("0.0.0.0")
+def test_off_loopback_pages_need_accounts_and_encryption_and_say_which_is_missing():
+    assert check_bind("127.0.0.1", accounts=False, encrypted=False) == "127.0.0.1"
+    with pytest.raises(InputError, match="no account") as refused:
+        check_bind("0.0.0.0", accounts=False, encrypted=True)
+    assert "user set" in refused.value.hint
+    with pytest.raises(InputError, match="in the clear"):
+        check_bind("0.0.0.0", accounts=True, encrypted=False)
+    assert check_bind("0.0.0.0", accounts=True, encrypted=True) == "0.0.0.0"
 
 
 @pytest.mark.slow
@@ -64,9 +68,9 @@ def test_the_interface_gives_the_engines_figures(plant):
     for name in (
         "journal_entries",
         "commit_seconds",
-        'outbox_depth{agent="gateway"}',
+        'outbox_depth_envelopes{agent="gateway"}',
         'findings{rule="certificate_expired"}',
-        'messages_quarantined{reason="bad_signature"}',
+        'messages_quarantined_total{reason="bad_signature"}',
         "chains_with_holes",
     ):
         assert f"meterprint_{name}" in metrics, name

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.access import Role
+from dashboards.agent_health import Health
+from dashboards.format import age
+from dashboards.pages import ILL
 from dashboards.texts import CODES, HELP, PAGES, TEXTS, code, explanations
 from dashboards.texts_codes import FAMILIES
 from footprint.batch import BatchState, Part
@@ -72,6 +76,12 @@ def test_every_code_the_engine_writes_has_its_words():
     needed |= {f"lack_{name}" for name in re.findall(r'incomplete\.add\(f?"([a-z_]+)[:"]', engine)}
     needed |= {f"wait_{name}" for name in re.findall(r'waits\.add\(f?"([a-z_]+)[:"]', engine)}
     needed |= {f"reason_{name}" for name in ("by_id", "valid", "carried_forward")}
+    needed |= {f"health_{state}" for state in Health}
+    needed |= {f"health_do_{state}" for state in ILL}
+    needed |= {f"role_{role}" for role in Role}
+    live = (REPO / "meterprint" / "live.py").read_text()
+    needed |= {f"trouble_{code}" for code in re.findall(r'Trouble\("([a-z_]+)"', live)}
+    needed |= {f"span_{unit}" for _, unit in (age(s) for s in (1, 200, 9000, 10**6))}
     needed |= {
         f"comp_{name}" for name in ("factor", "mpe", "cal", "res", "gap", "fill", "declared")
     }

@@ -33,7 +33,7 @@ parameters = st.builds(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(rows, parameters, st.lists(st.integers(-5, 10**7 + 5), min_size=2, max_size=9, unique=True))
 def test_compiled_and_plain_law_agree_to_the_last_integer(readings, law, places):
     ppm = tuple(range(-50, -50 + 40 * len(law.load), 40))
@@ -48,6 +48,24 @@ def test_compiled_and_plain_law_agree_to_the_last_integer(readings, law, places)
     lengths = [v % (10**9) for v in series.v]
     amounts = Series(series.t, series.v, series.ok, lengths)
     assert amount_windows(amounts, cuts, law, fast) == amount_windows(amounts, cuts, law, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_sums_beyond_64_bits_are_left_to_the_plain_law(count):
+    rising = [i * MAX_INCREMENT for i in range(count + 1)]
+    series = Series([i * 10**9 for i in range(count + 1)], rising, [1] * (count + 1))
+    law = LawParameters(load=(10,), ppm=(900,))
+    found = counter_windows(series, [0, 10**12], law, compiled())
+    assert found == counter_windows(series, [0, 10**12], law, PYTHON)
+    assert found[0].metered == count * MAX_INCREMENT * MILLION
+    amounts = Series(series.t, [MAX_INCREMENT] * (count + 1), series.ok, [10**9] * (count + 1))
+    found = amount_windows(amounts, [0, 10**12], law, compiled())
+    assert found == amount_windows(amounts, [0, 10**12], law, PYTHON)
+    wild = Series([0, 1, 2], [-(2**63), 2**63 - 1, -(2**63)], [1, 1, 1])
+    assert counter_windows(wild, [0, 10**12], law, compiled()) == counter_windows(
+        wild, [0, 10**12], law, PYTHON
+    )
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from edge_agent.mapping import read_mapping
 from edge_agent.replay import read_replay
 from edge_agent.source import RawReading
 from footprint.plant_reading import read_plant
-from ingest.broker import free_port
+from ingest.broker_port import free_port
 from ingest.entry import Draft, EntryKind
 from ingest.subscriber import Subscriber
 from meterprint.plant_file import PlantFile, check_plant

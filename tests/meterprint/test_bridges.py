@@ -140,7 +140,10 @@ def test_serve_takes_in_foreign_devices_as_tier_d(files, tmp_path, mosquitto):
         assert batch["state"] == "closed"
         assert batch["sources"][0]["parts"]["direct"] == "0.05"
         metrics = urllib.request.urlopen(f"{url}metrics", timeout=30).read().decode()
-        assert 'meterprint_bridge_messages{bridge="hall-bridge",outcome="received"} 8.0' in metrics
+        assert (
+            'meterprint_bridge_messages_total{bridge="hall-bridge",outcome="received"} 8.0'
+            in metrics
+        )
         agents = json.loads(urllib.request.urlopen(f"{url}api/v1/agents", timeout=30).read())
         assert [row["online"] for row in agents if row["agent"] == "hall-bridge"] == [True]
         assert [source["tier"] for source in batch["sources"]] == ["D"]

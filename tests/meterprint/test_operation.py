@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from ingest.broker_certificates import make_authority
 from meterprint import doctor
 from meterprint.doctor import FAIL, OK, diagnose
 from meterprint.site import open_journal, open_site
@@ -97,3 +98,15 @@ def test_a_journal_that_does_not_open_is_a_failed_check(state):
     run = cli(state, "journal", "check")
     assert run.returncode == 1, run.stderr
     assert json.loads(run.stdout)["faults"]
+
+
+def test_certificates_that_end_soon_are_a_warning_and_ended_ones_a_failure(state, monkeypatch):
+    assert "loopback only" in by_id(state)["access"].seen
+    make_authority(state / "keys", "x", [])
+    assert by_id(state)["access"].result == OK
+    monkeypatch.setattr(doctor, "RENEW_DAYS", 10_000)
+    assert by_id(state)["access"].result == "warn"
+    (state / "keys" / "broker-server.pem").write_text("broken")
+    assert by_id(state)["access"].result == FAIL
+    (state / "users").write_text("nonsense")
+    assert "name:role:hash" in by_id(state)["access"].seen

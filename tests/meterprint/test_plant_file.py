@@ -225,3 +225,54 @@ def test_pool_windows_begin_with_the_hours_and_days_of_the_plant(tmp_path, zone,
     assert (standard.minute, standard.second) == (0, 0)
     assert window < 86_400 or standard.hour == 0
     assert end - start == window * 10**9
+
+
+TYPOS = {
+    "site: demo-plant\n": ("", "site"),
+    "time_zone:": ("timezone:", "timezone"),
+    "Asia/Shanghai": ("Asia/Shangai", "time_zone"),
+    "boundary: gate_to_gate": ("boundary: gate2gate", "boundary"),
+    "id: line-2": ("id: line-1", "lines[1].id"),
+    "    line: line-1": ("    line: line-9", "sources[0].line"),
+    "register: energy_import": ("register: energy_imort", "sources[0].register"),
+    "profile: eastron/sdm630": ("profile: eastron/sdm63", "instruments[0].profile"),
+    "kind: counter": ("kind: conter", "instruments[0].registers[0].kind"),
+    "resolution: 0.01": ("resolution: 0", "instruments[0].registers[0].resolution"),
+    "unit: kWh": ("unit: kWhh", "instruments[0].registers[0].unit"),
+    "mpe_percent: 1": ("mpe_percent: -1", "instruments[0].mpe_percent"),
+    "ratio: 40": ("ratio: forty", "instruments[2].ratio"),
+    "agent: gateway": ("agent: gate way", "instruments[0].agent"),
+    "id: press-1": ("id: press.1", "instruments[0].id"),
+    "site: demo-plant": ("site: demo/plant", "site"),
+    "[factors.csv]": ("[factor.csv]", "factors[0]"),
+    "valid_to: 2032-01-01": ("valid_to: 2032-13-01", "certificates[0].valid_to"),
+    'error_percent: "0.30"': ('error_percent: "x"', "certificates[1].points[0].error_percent"),
+    "pool_window_s: 5": ("pool_window_s: five", "policy.pool_window_s"),
+    "key: good_mass": ("key: good_weight", "policy.key"),
+}
+
+
+@pytest.mark.parametrize("right", TYPOS)
+def test_a_typo_is_told_with_its_line_field_and_what_to_do(tmp_path, right):
+    wrong, field = TYPOS[right]
+    demo = REPO / "meterprint" / "demo"
+    text = (demo / "plant.yaml").read_text()
+    shutil.copy(demo / "factors.csv", tmp_path)
+    file = tmp_path / "plant.yaml"
+    file.write_text(text.replace(right, wrong, 1))
+    plant, faults = check_plant(file)
+    assert plant is None
+    named = [fault for fault in faults if fault.field == field]
+    assert named, [str(fault) for fault in faults]
+    line = text[: text.index(right) + len(right)].count("\n") + (0 if right.endswith("\n") else 1)
+    assert field == "site" or named[0].line == line, named[0]
+    assert all(fault.hint and fault.file for fault in faults)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "\t", "a: [", "\x00", "a: &a [x]\nb: *a\n"])
+def test_a_file_that_is_no_plant_is_told_with_what_to_do(tmp_path, text):
+    (tmp_path / "plant.yaml").write_text(text)
+    plant, faults = check_plant(tmp_path / "plant.yaml")
+    assert plant is None
+    assert faults
+    assert all(fault.hint for fault in faults)
