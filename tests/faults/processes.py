@@ -122,18 +122,25 @@ class PubackPublisher:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, 1)
         self._acknowledged: set[int] = set()
-        self._client.on_publish = lambda _, __, mid, *___: self._acknowledged.add(mid)
+        self._came = threading.Event()
+        self._client.on_publish = self._published
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+
+    def _published(self, _: mqtt.Client, __: object, mid: int, *___: object) -> None:
+        self._acknowledged.add(mid)
+        self._came.set()
 
     def committed(self) -> None:
         """Send what is new, and free it."""
         for message in self._outbox.pending():
             name = "birth" if message.stream == TABLE_STREAM else f"readings/{message.stream}"
             topic = f"meterprint/1/{SITE}/{AGENT}/{name}"
-            mid = self._client.publish(topic, message.note, qos=1).mid
-            while mid not in self._acknowledged:  # paho sends it again after a reconnection
-                self._pause.wait(0.002)
+            answer = self._client.publish(topic, message.note, qos=1)
+            while answer.mid not in self._acknowledged:
+                self._came.wait(0.1)
+                self._came.clear()
+            self._acknowledged.discard(answer.mid)
             freed = Receipt("", AGENT, "", "", (), (message.identity,), 0, 0)
             self._outbox.release(freed, 1)
 

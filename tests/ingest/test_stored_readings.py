@@ -131,9 +131,8 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
             x.identity for x in plain.of_boots(boots)
         )
         assert chain.walk(first, last) == plain.walk(first, last)
-        twins = {name for pair in plain.equivocations for name in pair}
-        single = [link for link in plain.links() if link.identity not in twins]
-        also = choice.sample(single, min(2, len(single)))
+        alone = [] if plain.equivocations else plain.links()
+        also = choice.sample(alone, min(2, len(alone)))
         wanted = {link.identity for link in plain.between(first, last, also)}
         assert {link.identity for link in chain.between(first, last, also)} == wanted
         assert stored.mended("a", "s") == held.mended("a", "s")
@@ -146,6 +145,8 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
 def test_sealed_readings_answer_as_those_in_memory(tmp_path_factory, seed):
     choice = random.Random(seed)
     sent = stream(choice, 12)
+    if choice.random() < 0.5:
+        sent.pop()  # no twin
     if choice.random() < 0.7:
         choice.shuffle(sent)
     sent = [pair for pair in sent if choice.random() < 0.95]
