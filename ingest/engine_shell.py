@@ -411,6 +411,12 @@ class EngineShell:
             self.settle()
             yield self.engine
 
+    def engine_now(self) -> Engine:
+        """The engine with every fact that was taken in understood."""
+        with self._lock:
+            self.settle()
+            return self.engine
+
     def needs(self, name: str) -> Needs | None:
         """What a batch draws on, as far as entries are taken in; None = no such batch."""
         with self._lock:

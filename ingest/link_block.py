@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mrv.reporting.clock_watch import ClockWatch
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
 HASH_BYTES = 32
@@ -137,6 +138,7 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
             held = late.setdefault((agent, stream), [agent, stream, 0, since])
             held[2], held[3] = held[2] + count, min(held[3], since)
     return {
+        "clocks": _merged_clocks(metas),
         "late": [late[place] for place in sorted(late)],
         "readings": sum(meta["readings"] for meta in metas),
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
@@ -152,10 +154,22 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
                 "equivocations",
                 "tables",
                 "unreadable",
-                "clocks",
             )
         },
     }
+
+
+def _merged_clocks(metas: Sequence[Any]) -> list[list[Any]]:
+    """One row a boot: [agent, stream, boot, the numbers of its `BootClock`]."""
+    watches: dict[tuple[str, str], ClockWatch] = {}
+    for meta in metas:
+        for agent, stream, boot, *numbers in meta.get("clocks", ()):
+            watches.setdefault((agent, stream), ClockWatch()).merge(boot, map(int, numbers))
+    return [
+        [*place, boot, *clock.numbers()]
+        for place, watch in sorted(watches.items())
+        for boot, clock in sorted(watch.boots.items())
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +275,9 @@ class LinkBlock:
         )
 
     def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """The first link that reaches `end`, a trusted one before all others.
+        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
 
-        (whether it is not trusted, t_last, seq, identity, row).
+        One whose clock was trusted goes before all others.
         """
         for by_end, ends in (
             (self._trusted_by_end, self._trusted_ends),
@@ -277,14 +291,14 @@ class LinkBlock:
     def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
-        key = int(self.t_last[row]), int(self.seq[row])
-        rows = [row]
+        doubted = not self._flags[row] & TRUSTED
+        key = doubted, int(self.t_last[row]), int(self.seq[row])
+        found = (*key, self._name(row), row)
         for other in by_end[place + 1 :]:
-            if (self.t_last[other], self.seq[other]) != key:
+            if (self.t_last[other], self.seq[other]) != key[1:]:
                 break
-            rows.append(int(other))
-        row = min(rows, key=self._name)
-        return not self._flags[row] & TRUSTED, *key, self._name(row), row
+            found = min(found, (*key, self._name(int(other)), int(other)))
+        return found
 
     def _name(self, row: int) -> str:
         return bytes(self._identity[row]).hex()

@@ -118,8 +118,11 @@ class PubackPublisher:
 
     def __init__(self, outbox: Outbox, port: int) -> None:
         self._outbox = outbox
+        self._pause = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, 1)
+        self._acknowledged: set[int] = set()
+        self._client.on_publish = lambda _, __, mid, *___: self._acknowledged.add(mid)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
@@ -128,9 +131,9 @@ class PubackPublisher:
         for message in self._outbox.pending():
             name = "birth" if message.stream == TABLE_STREAM else f"readings/{message.stream}"
             topic = f"meterprint/1/{SITE}/{AGENT}/{name}"
-            answer = self._client.publish(topic, message.note, qos=1)
-            while not answer.is_published():
-                answer.wait_for_publish(1)
+            mid = self._client.publish(topic, message.note, qos=1).mid
+            while mid not in self._acknowledged:  # paho sends it again after a reconnection
+                self._pause.wait(0.002)
             freed = Receipt("", AGENT, "", "", (), (message.identity,), 0, 0)
             self._outbox.release(freed, 1)
 
