@@ -7,6 +7,7 @@ peer is not on this machine is named as missing. The exit status is 1 where one 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,16 +52,14 @@ def run(module: str, timeout: float) -> str:
     said: list[str] = []
     reader = threading.Thread(target=_show, args=(process, said))
     reader.start()
+    code = None
     try:
         code = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        code = None
-        os.killpg(process.pid, signal.SIGTERM)  # the bench and its servers: a session of its own
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        print(f"  not done after {timeout:.0f} s: ended", flush=True)
+    finally:
+        if code is None:
+            end(process)
     reader.join(10)
     last = said[-1] if said else ""
     if code is None:
@@ -68,6 +67,32 @@ def run(module: str, timeout: float) -> str:
     if code == MISSING_STATUS:
         return last if last.startswith("missing") else f"missing: {last}"
     return "ok" if code == 0 else f"failed: exit status {code}, {last[:200]}"
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a bench and whatever it has started, each by its id, also what left its session."""
+    family = [process.pid, *descendants(process.pid)]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+
+
+def descendants(pid: int) -> list[int]:
+    """Ids of the processes under one, by proc(5)."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, waiting = [], [pid]
+    while waiting:
+        children = parents.get(waiting.pop(), [])
+        found += children
+        waiting += children
+    return found
 
 
 def _show(process: subprocess.Popen[str], said: list[str]) -> None:
@@ -85,6 +110,7 @@ def main() -> int:
     parser.add_argument("bench", nargs="*", help=f"of {', '.join(BENCHES)}; none = all")
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="s for each figure")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a running bench is ended
     unknown = sorted(set(options.bench) - set(BENCHES))
     if unknown:
         parser.error(f"no bench is called {unknown[0]}; there are {', '.join(BENCHES)}")

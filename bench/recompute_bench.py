@@ -24,9 +24,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.results import record
+from ingest.durable import replace_file
+from ingest.manifest import Manifest, SegmentEntry
 from ingest.recompute import ChannelTask, recompute
 from ingest.segment import Rows, render_segment
-from ingest.series_parquet import MANIFEST, SegmentEntry, synced
 from mrv.measurement.activity import LawParameters
 from mrv.series import SeriesKey
 
@@ -49,9 +50,6 @@ HIGH = 2**31
 
 def make(folder: Path, total: int) -> tuple[list[SeriesKey], int]:
     """Segments of counters; their keys and the last time, ns."""
-    import json
-    from dataclasses import asdict
-
     from ingest.segment import footer_hash
 
     draw = np.random.default_rng(20261124)
@@ -71,20 +69,13 @@ def make(folder: Path, total: int) -> tuple[list[SeriesKey], int]:
         keys += sorted(channels)
         path = folder / f"segment-{number + 1:08d}.parquet"
         data = render_segment(channels)
-        synced(path, data)
+        replace_file(path, data)
         rows = sum(len(r) for r in channels.values())
         low = min(int(r.t[0]) for r in channels.values())
         high = max(int(r.t[-1]) for r in channels.values())
         digest = hashlib.sha256(data).hexdigest()
         entries.append(SegmentEntry(path.name, 0, rows, low, high, digest, footer_hash(path)))
-    manifest = {
-        "number": len(entries),
-        "taken": 0,
-        "anchor": "",
-        "segments": [asdict(e) for e in entries],
-        "index": [],
-    }
-    synced(folder / MANIFEST, json.dumps(manifest).encode())
+    Manifest(len(entries), 0, "", entries, []).write(folder)
     return keys, last
 
 

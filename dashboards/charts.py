@@ -17,8 +17,9 @@ PART_CLASSES = {
     Part.IDLE: "p-idle",
     Part.UNATTRIBUTED: "p-none",
     Part.SHARED: "p-shared",
+    Part.SUBSTITUTED: "p-filled",
 }
-"""Style class of each part; a part that is nobody's never looks like an idle one."""
+"""Style class of each part; what is nobody's or estimated never looks like what was metered."""
 
 
 @dataclass(frozen=True, slots=True)

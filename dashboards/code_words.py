@@ -25,11 +25,13 @@ def _meter(channel: str) -> str:
 
 
 def wait(page: Page, code: str) -> Words:
-    """What a batch waits for: `batch_end`, `pool:<ns>`, `<reason>:<channel>`."""
+    """What a batch waits for: batch_end, pool:<ns>, declared:<source>, <reason>:<channel>."""
     name, _, subject = code.partition(":")
     words = page.code("wait", name)
     if name == "pool":
         return Words(words, page.moment(int(subject)), "")
+    if name == "declared":
+        return Words(words, page.source(subject), "")
     return Words(words, subject, _meter(subject) if subject else "")
 
 
@@ -51,6 +53,8 @@ def component(page: Page, name: str) -> Words:
     if family == "cal":
         paper, _, point = what.rpartition(":")
         return Words(words, f"{paper} {point}", _paper(paper))
+    if family == "declared":
+        return Words(words, page.source(what.partition(":")[0]), "")
     if family == "gap":
         channel, _, at = what.rpartition(":")
         return Words(words, f"{channel} {page.moment(int(at))}", _meter(channel))

@@ -13,6 +13,7 @@ CODES: dict[str, tuple[str, str]] = {
     "wait_chain_gap": ("缺失的数据信封", "a missing envelope"),
     "wait_clock": ("时钟可信的数据信封", "an envelope with a trusted clock"),
     "wait_late_start": ("数据流的开始", "the start of the stream"),
+    "wait_equivocation": ("同号异文的澄清", "two contents of one number to be cleared up"),
     "wait_declared": ("未计量排放源的申报", "an amount that is still to be declared"),
     "lack_not_metered": ("没有计量", "not metered"),
     "lack_no_channel": ("没有数据", "no data"),

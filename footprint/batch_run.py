@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
-from footprint.catalogue import FactorRequest
+from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share
 from footprint.pricing import Pricing
+from footprint.stated_amount import stated_row
 from footprint.timeline import OPEN, Batch, TileKind, Timeline
 from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
@@ -241,8 +242,8 @@ class BatchRun:
         wanted = self.plant.policy.fill != "none"
 
         def stand_in(start: int, stop: int) -> Activity:
-            found = meter.fill(start, stop) if wanted else None
-            if found is None and meter.dead(start, stop):
+            found = fill(meter, start, stop) if wanted else None
+            if found is None and dead_time(meter, start, stop):
                 self.incomplete.add(f"not_filled:{metered.source.id}")
             return found or Activity()
 
@@ -277,15 +278,16 @@ class BatchRun:
             return None
         off_by = float(amount) * float(stated.u_percent) / 200
         components = Components({f"declared:{source.id}:{self.batch.id}": off_by})
-        return self._stated(
-            source.id, source.id, amount, source.declared, components, source.factor
+        return stated_row(
+            self.pricing, source.id, source.id, amount, source.declared, components, source.factor
         )
 
     def _materials(self, product: Product) -> list[SourceResult]:
         """What the bill says was taken: rejected units took their materials as well."""
         made = Fraction(self.batch.good + self.batch.scrap, MILLIONTHS)
         return [
-            self._stated(
+            stated_row(
+                self.pricing,
                 f"material:{material.id}",
                 material.id,
                 material.quantity * made,
@@ -295,39 +297,6 @@ class BatchRun:
             )
             for material in product.materials
         ]
-
-    def _stated(
-        self,
-        source: str,
-        name: str,
-        amount: Fraction,
-        unit: str,
-        components: Components,
-        request: FactorRequest | None,
-    ) -> SourceResult:
-        """A row whose amount no meter gave; 95 % half-widths are of k = 2."""
-        choice = self.pricing.factor(name, request)
-        burden, burden_components = self.pricing.burden(amount, unit, components, choice, name)
-        return SourceResult(
-            source=source,
-            instrument="",
-            register="",
-            unit=unit,
-            metered=amount,
-            corrected=amount,
-            parts=((Part.DIRECT, amount),),
-            factor=choice.factor.id if choice else "",
-            factor_value=choice.factor.value if choice else Fraction(0),
-            factor_unit=choice.factor.unit if choice else "",
-            factor_reason=choice.reason if choice else "",
-            factor_default_u=choice.uncertainty_default if choice else False,
-            burden=burden,
-            components=burden_components,
-            activity_components=components,
-            tier="",
-            certificate="",
-            certificate_state="",
-        )
 
 
 def policy_hash(plant: PlantModel) -> str:

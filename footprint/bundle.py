@@ -166,9 +166,23 @@ def _links(readings: Readings, place: tuple[str, str], low: int, high: int) -> l
         missing = [
             m.anchor for m in mended if m.link.identity in names and m.anchor.identity not in names
         ]
-        if not missing:
+        start = _fork_start(chain, kept, low, upto)
+        if not missing and start is None:
             return kept
+        low = low if start is None else start
         also += missing
+
+
+def _fork_start(chain: StreamChain, kept: Sequence[ChainLink], low: int, upto: int) -> int | None:
+    """From when on the links hang together where a restored outbox forked the chain, ns.
+
+    None where they do.
+    """
+    names = {link.identity for link in kept}
+    if sum(1 for link in kept if link.prev not in names) < 2:
+        return None
+    _, oldest = chain.walk(low, upto)
+    return None if oldest is None or oldest.t_first >= low else oldest.t_first
 
 
 def needs_of(engine: Engine, name: str, kernels: Kernels = PYTHON) -> Needs | None:

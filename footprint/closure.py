@@ -17,7 +17,8 @@ class ClosureOutcome:
     """Answer to one question of completeness."""
 
     reason: str = ""
-    """"" = complete; else what is missing: not_passed, chain_gap, clock, late_start, signed_gap."""
+    """"" = complete; else what is missing: not_passed, chain_gap, clock, equivocation, late_start,
+    signed_gap."""
     estimated: bool = False
     """Whether a fact closed the chain, or it starts inside the batch, so that policy fills in."""
 
@@ -80,6 +81,8 @@ class Closures:
         if not channel.tier.has_chain:
             return ClosureOutcome()
         outcome, oldest = self._readings.chain(key.agent, key.stream).walk(first, last)
+        if outcome in (Closure.CLOSED, Closure.LATE_START) and self._equivocates(key, first, last):
+            outcome = Closure.EQUIVOCATION
         if outcome is Closure.CLOSED:
             return ClosureOutcome()
         if outcome is Closure.LATE_START:
@@ -87,6 +90,14 @@ class Closures:
             return ClosureOutcome("late_start", estimated=True) if late else ClosureOutcome()
         closed = self._knowledge.is_closed(key.agent, key.stream, start, end)
         return ClosureOutcome(outcome.value, estimated=closed)
+
+    def _equivocates(self, key: SeriesKey, start: int, end: int) -> bool:
+        """Whether two envelopes of one number with other contents touch [start, end]."""
+        chain = self._readings.chain(key.agent, key.stream)
+        twins = (chain.link(name) for pair in chain.equivocations for name in pair)
+        return any(
+            link is not None and link.t_last >= start and link.t_first <= end for link in twins
+        )
 
     def _gap_over(self, key: SeriesKey, moment: int) -> bool:
         """Whether the agent signed that the register did not answer at `moment`."""

@@ -14,7 +14,6 @@ from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
 from mrv.channel import AssuranceTier
-from mrv.interval import NS_PER_MS, ceil_ms, floor_ms
 from mrv.measurement.activity import (
     PYTHON,
     Kernels,
@@ -25,7 +24,6 @@ from mrv.measurement.activity import (
 )
 from mrv.measurement.law import MARGIN
 from mrv.quantity import Quantity
-from mrv.reporting.substitution import mean_rate_fill
 from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
@@ -119,44 +117,6 @@ class Meter:
         found = self._readings.read(self.key, moment, moment, 1)
         return [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
 
-    def dead(self, start: int, end: int) -> int:
-        """Time in [start, end) before a counter's first good reading and after its last, ns."""
-        before, after = self.near(start), self.near(end)
-        first = min(before, default=end)
-        last = max(after, default=start)
-        return max(min(first, end) - start, 0) + max(end - max(last, start), 0)
-
-    def fill(self, start: int, end: int) -> Activity | None:
-        """What stands in for a counter's dead time in [start, end), by its mean rate beside it.
-
-        The rate is that of the time it covers in the window, else of as long a time next to it;
-        None where there is dead time and no reading to go by.
-        """
-        missing = self.dead(start, end)
-        span = self.span()
-        if not missing:
-            return Activity()
-        if span is None:
-            return None
-        lasted = (ceil_ms(span[0]), floor_ms(span[1]))
-        first, last = max(start, lasted[0]), min(end, lasted[1])
-        if first >= last:
-            far = end - start
-            first, last = (
-                (lasted[0], min(lasted[0] + far, lasted[1]))
-                if lasted[0] >= end
-                else (max(lasted[1] - far, lasted[0]), lasted[1])
-            )
-        if first >= last:
-            return None
-        covered = self.whole(first, last).total.corrected
-        amount = mean_rate_fill(covered, (last - first) // NS_PER_MS, missing // NS_PER_MS)
-        stretch = next(s for s in self.stretches if s.start <= last - 1 < s.end)
-        points = len(stretch.law.load)
-        # The load of a dead register is unknown: its curve's points share the estimate evenly.
-        weights = (amount // points,) * points if points else ()
-        return Activity(((stretch, WindowSum(corrected=amount, metered=amount, weights=weights)),))
-
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
         return None if self.key is None else self._readings.span(self.key)
@@ -166,6 +126,15 @@ class Meter:
         stale = [w for w in self._windows if w[1] > start and w[0] <= end]
         for window in stale:
             del self._windows[window]
+
+    def steady(self) -> Stretch | None:
+        """The one stretch of a counter that never changed its channel or meaning, else None."""
+        one = len(self.channels) == 1 and len(self.stretches) == 1
+        return self.stretches[0] if one and self.register.kind == "counter" else None
+
+    def remember(self, window: tuple[int, int], activity: Activity) -> None:
+        """Take in what somebody else has computed of a window by the same law."""
+        self._windows[window] = activity
 
     def windows(self, cuts: Sequence[int]) -> list[Activity]:
         """Activity in each window [cuts[i], cuts[i+1]); cuts in ns on whole milliseconds.

@@ -140,7 +140,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     verdict = verify(data, trust)
-    text = json.dumps(verdict.to_json(), ensure_ascii=False) if options.json else render(verdict)
+    encoding = sys.stdout.encoding or "utf-8"
+    plain = encoding.lower().replace("-", "") != "utf8"
+    if options.json:
+        text = json.dumps(verdict.to_json(), ensure_ascii=plain)
+    else:
+        text = render(verdict)
+        if plain:  # a console without Chinese gets escapes, never a crash
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
     sys.stdout.write(text + "\n")
     return 0 if verdict.ok else 1
 

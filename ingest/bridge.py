@@ -145,9 +145,10 @@ class Bridge:
                 self._feed.connect()
                 tries = 0
                 self.fault = ""
-                self._tell(online=True)
                 while not self._stopping.is_set():
                     self._step()
+                    if self._feed.subscribed and not self.connected.is_set():
+                        self._tell(online=True)
                 if self._commit():
                     self._feed.leave()
             except FeedLost as error:

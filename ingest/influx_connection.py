@@ -195,8 +195,15 @@ class InfluxConnection:
             raise InfluxError(
                 f"{self.url} answers {answer.status_code} to a query: {reason}",
                 hint="check the credentials, and `meterprint influx init`",
+                again_in_s=asked_pause(answer.headers.get("Retry-After"), time.time()),
             )
-        results = answer.json().get("results", [])
+        try:
+            results = answer.json().get("results", [])
+        except (ValueError, AttributeError) as error:
+            raise InfluxError(
+                f"{self.url} does not answer as an InfluxDB does: {answer.text[:100]!r}",
+                hint="is there another server, or a proxy, at this address?",
+            ) from error
         for result in results:
             if "error" in result:
                 raise InfluxError(

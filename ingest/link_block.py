@@ -144,7 +144,9 @@ def _merged_meta(metas: Sequence[Any]) -> Any:
         "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
         "tags": [tags[place] for place in sorted(tags)],
         **{
-            name: [list(row) for row in sorted({tuple(row) for m in metas for row in m[name]})]
+            name: [
+                list(row) for row in sorted({tuple(row) for m in metas for row in m.get(name, ())})
+            ]
             for name in (
                 "sources",
                 "gaps",
@@ -273,9 +275,9 @@ class LinkBlock:
         )
 
     def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """The first link that reaches `end`, a trusted one before all others.
+        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
 
-        (whether it is not trusted, t_last, seq, identity, row).
+        One whose clock was trusted goes before all others.
         """
         for by_end, ends in (
             (self._trusted_by_end, self._trusted_ends),
@@ -289,14 +291,14 @@ class LinkBlock:
     def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
-        key = int(self.t_last[row]), int(self.seq[row])
-        rows = [row]
+        doubted = not self._flags[row] & TRUSTED
+        key = doubted, int(self.t_last[row]), int(self.seq[row])
+        found = (*key, self._name(row), row)
         for other in by_end[place + 1 :]:
-            if (self.t_last[other], self.seq[other]) != key:
+            if (self.t_last[other], self.seq[other]) != key[1:]:
                 break
-            rows.append(int(other))
-        row = min(rows, key=self._name)
-        return not self._flags[row] & TRUSTED, *key, self._name(row), row
+            found = min(found, (*key, self._name(int(other)), int(other)))
+        return found
 
     def _name(self, row: int) -> str:
         return bytes(self._identity[row]).hex()

@@ -22,6 +22,8 @@ KEEPALIVE_S = 30
 """Keep-alive told to the broker; half of it without sending and we ping."""
 TAKE = 1 << 18
 """Most bytes taken from the socket at once."""
+AT_ONCE = 500
+"""Most messages given at once."""
 MAX_MESSAGE = 64 * 1024
 """Bytes kept of one message; a longer one is cut short and told so."""
 
@@ -76,13 +78,17 @@ class MqttFeed:
         self._sent = 0.0
         self._pinged = 0.0
         self.session_present = False
+        """Whether the broker knew us."""
+        self.subscribed = False
+        """Whether it has answered our subscription; a known session's messages come before."""
 
     def connect(self) -> None:
-        """Connect and subscribe. Raises FeedLost."""
+        """Connect and ask for the topics; `receive` takes the answer. Raises FeedLost."""
         address = self._address
         self._splitter = wire.Splitter(MAX_MESSAGE + (1 << 16))
         self._waiting = []
         self._pinged = 0.0
+        self.subscribed = False
         try:
             plain = socket.create_connection((address.host, address.port), timeout=10)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,25 +122,30 @@ class MqttFeed:
             )
         self.session_present = bool(answer[0] & 1)
         self._send(wire.subscribe(1, self._filters))
-        granted = self._expect(wire.SUBACK)[2:]
+
+    def _granted(self, body: bytes) -> None:
+        """Take the broker's answer to our subscription (§3.9). Raises FeedLost."""
+        granted = body[2:]
         refused = [name for name, code in zip(self._filters, granted, strict=False) if code > 2]
         if refused or len(granted) != len(self._filters):
+            address = self._address
             self.close()
             raise FeedLost(
                 f"{address.host}:{address.port} does not let us read {', '.join(refused)}",
                 hint="allow the bridge to read these topics at the broker",
             )
+        self.subscribed = True
 
     def _expect(self, kind: int) -> bytes:
-        """The next packet of a kind; messages that come before it wait. Raises FeedLost."""
+        """The first packet, of a kind; what comes after it waits. Raises FeedLost."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
             packets = self._read(1.0)
-            for place, (head, body, _) in enumerate(packets):
-                if head & 0xF0 == kind:
-                    self._waiting += packets[place + 1 :]
-                    return body
-                self._waiting.append(packets[place])
+            if packets and packets[0][0] & 0xF0 == kind:
+                self._waiting = packets[1:]
+                return packets[0][1]
+            if packets:
+                break
         self.close()
         raise FeedLost(f"the broker does not answer with a packet of kind {kind:#x}")
 
@@ -179,9 +190,9 @@ class MqttFeed:
             self._send(wire.PINGREQ)
             self._pinged = now
         packets = self._waiting or self._read(timeout)
-        self._waiting = []
+        self._waiting = packets[AT_ONCE:]
         found = []
-        for head, body, cut in packets:
+        for head, body, cut in packets[:AT_ONCE]:
             if head & 0xF0 == wire.PUBLISH:
                 try:
                     topic, payload, mid, again = wire.opened(body, head)
@@ -195,6 +206,8 @@ class MqttFeed:
                 )
             elif head & 0xF0 == wire.PINGRESP:
                 self._pinged = 0.0
+            elif head & 0xF0 == wire.SUBACK:
+                self._granted(body)
         return found
 
     def acknowledge(self, mids: Sequence[int]) -> None:

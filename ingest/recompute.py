@@ -7,6 +7,7 @@ does not depend on how channels are dealt out (design §7).
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from footprint.engine import Engine
+from footprint.metering import Activity, Meter
 from ingest.kernels import compiled
 from ingest.series_parquet import ParquetStore
 from mrv.errors import MeterprintError
+from mrv.interval import NS_PER_MS
 from mrv.measurement import law
-from mrv.measurement.activity import LawParameters
+from mrv.measurement.activity import LawParameters, WindowSum
 from mrv.series import Series, SeriesKey
 
 PORTION = 16
@@ -140,3 +144,57 @@ def recompute(
     folders, finishes = [folder] * len(portions), [finish] * len(portions)
     for found in pool.map(_portion, folders, portions, finishes):
         yield from found
+
+
+def as_is(sums: ChannelSums) -> ChannelSums:
+    """The sums themselves."""
+    return sums
+
+
+def prime(engine: Engine, folder: Path, workers: int) -> int:
+    """Compute the windows that batches of a whole history ask for, in processes; how many.
+
+    Counters that never changed channel, ratio or certificate are computed in one pass each; the
+    others are left to the engine.
+    """
+    wanted: dict[SeriesKey, tuple[Meter, list[int]]] = {}
+    for _, plant in engine.knowledge.plants[-1:]:
+        for source in plant.sources:
+            metered = engine.metered(plant, source)
+            if metered is None or metered.source.shared or metered.meter.key is None:
+                continue
+            span = metered.meter.span()
+            if metered.meter.steady() is None or span is None:
+                continue
+            start = span[0] // NS_PER_MS * NS_PER_MS
+            end = (span[1] // NS_PER_MS + 1) * NS_PER_MS
+            line = engine.timeline(source.lines[0])
+            tiles = line.tiles(start, end, plant.policy.changeover)
+            cuts = [tile.start for tile in tiles] + [end]
+            wanted[metered.meter.key] = (metered.meter, cuts)
+    tasks = [
+        ChannelTask(key, np.array(cuts, np.int64) // NS_PER_MS, meter.stretches[0].law)
+        for key, (meter, cuts) in sorted(wanted.items(), key=lambda pair: pair[0][::-1])
+    ]
+    if not tasks:
+        return 0
+    with ProcessPoolExecutor(workers) as pool:
+        for sums in recompute(folder, tasks, pool, as_is):
+            _remember(*wanted[sums.key], sums)
+    return sum(len(task.cuts) - 1 for task in tasks)
+
+
+def _remember(meter: Meter, cuts: Sequence[int], sums: ChannelSums) -> None:
+    stretch = meter.steady()
+    assert stretch is not None
+    for place, window in enumerate(itertools.pairwise(cuts)):
+        found = WindowSum(
+            int(sums.amounts[place]),
+            int(sums.metered[place]),
+            int(sums.gaps[place]),
+            int(sums.withheld[place]),
+            tuple(sums.weights[place].tolist()),
+            tuple(sums.counts[place].tolist()),
+        )
+        something = found.metered or found.corrected or any(found.counts) or found.withheld
+        meter.remember(window, Activity(((stretch, found),) if something else ()))

@@ -18,10 +18,10 @@ from ingest.influx_connection import (
     Grade,
     InfluxAddress,
     InfluxConnection,
-    RefusedLines,
     named,
     quoted,
 )
+from ingest.influx_halving import Halving
 from ingest.line_protocol import (
     TWINS,
     Row,
@@ -44,51 +44,11 @@ MARK = "meterprint_view"
 DAY_NS = 86_400 * 10**9
 BATCH = 5000
 """Lines of one write (InfluxDB's advice for 1.x and 2.x)."""
-BATCH_BYTES = 8_000_000
-"""Bytes of one write, below the 25 MB that 1.8 takes."""
 STATEMENTS = 50
 """Statements of one query."""
-DOUBTFUL = 8
-"""Lines refused one by one for no known reason, and none taken, that put the server in doubt."""
 
 Held = dict[SeriesKey, dict[int, set[Row]]]
 """Rows by channel and time."""
-
-
-class Halving:
-    """Writes one batch, halved until the lines at fault are alone."""
-
-    def __init__(self, server: InfluxConnection) -> None:
-        self._server = server
-        self._taken = False
-        self.refused: list[tuple[Grade, str, Sequence[str], int]] = []
-        """(kind, reason, lines, how many points) of what will never be taken."""
-
-    def send(self, batch: Sequence[str]) -> None:
-        """Write lines. Raises InfluxError where not the lines are at fault."""
-        body = "\n".join(batch).encode()
-        if len(body) > BATCH_BYTES and len(batch) > 1:
-            self._halves(batch)
-            return
-        try:
-            self._server.write(body)
-        except RefusedLines as error:
-            grade = Grade.of(error.reason)
-            if grade is Grade.RETENTION and error.dropped:
-                self.refused.append((grade, error.reason, (), error.dropped))
-            elif len(batch) == 1 or error.dropped == len(batch):
-                self.refused.append((grade, error.reason, batch, len(batch)))
-                if grade is Grade.OTHER and not self._taken and len(self.refused) >= DOUBTFUL:
-                    raise
-            else:
-                self._halves(batch)
-        else:
-            self._taken = True
-
-    def _halves(self, batch: Sequence[str]) -> None:
-        middle = len(batch) // 2
-        self.send(batch[:middle])
-        self.send(batch[middle:])
 
 
 class InfluxStore:

@@ -120,8 +120,9 @@ class StoredChain(StreamChain):
         if not found:
             return hot
         place, block = min(found, key=lambda pair: pair[0][:4])
-        known = (not hot.trusted, hot.t_last, hot.seq, hot.identity) if hot is not None else None
-        return hot if known is not None and known < place[:4] else block.link(place[4])
+        if hot is not None and (not hot.trusted, hot.t_last, hot.seq, hot.identity) < place[:4]:
+            return hot
+        return block.link(place[4])
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""

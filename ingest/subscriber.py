@@ -42,6 +42,8 @@ START_S = 5.0
 """How long a start waits for the agents' sessions to listen; they go on trying."""
 MAX_SESSIONS = 32
 """Agents with a session of their own; further ones share these, by a hash of their name."""
+NO_LEVEL = frozenset("/+#\0")
+"""Characters that no level of a topic has (MQTT 3.1.1, 4.7)."""
 STATE_BYTES = 4096
 """Longest state message that is looked at."""
 KINDS = ("readings/+", "birth", "state", "batch-events")
@@ -72,8 +74,9 @@ class Subscriber:
     """Feeds a Receiver from a broker and answers with receipts.
 
     `agents` names the enrolled agents; it is asked again from time to time, and a new one gets its
-    session. Of others only birth, state and batch events are listened to. Without `agents` one
-    session listens to everybody, and agents are served in turn only after they were read.
+    session. Of others only birth, state and batch events are listened to; of enrolled ones these
+    come twice, which changes nothing, and so none is missed while a session is made. Without
+    `agents` one session listens to everybody, and agents are served in turn once they are read.
     `refused` counts commits the disk did not take, `refusal` is what it says while it refuses.
 
     Raises MeterprintError where no broker answers, unless it is told to wait for one.
@@ -142,6 +145,10 @@ class Subscriber:
         for agent in self._agents() if self._agents is not None else ():
             if agent in self._by_agent:
                 continue
+            if set(agent) & NO_LEVEL:
+                self._by_agent[agent] = self._door
+                log.error("agent_cannot_be_heard", agent=agent, hint="no topic has / + # in a name")
+                continue
             topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
             if len(self._own) < MAX_SESSIONS:
                 session = self._session(agent)
@@ -156,9 +163,6 @@ class Subscriber:
     def _arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
         parts = message.topic.split("/")
         agent, kind = parts[3], parts[4]
-        if session is self._door and agent in self._by_agent:
-            session.ack(message.mid, message.qos)  # it has a session of its own
-            return
         if kind == "state":
             if self._on_state is not None and 0 < len(message.payload) <= STATE_BYTES:
                 self._on_state(agent, bytes(message.payload))

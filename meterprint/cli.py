@@ -12,10 +12,12 @@ from meterprint import (
     commands_batch,
     commands_device,
     commands_evidence,
+    commands_factors,
     commands_influx,
     commands_metrology,
     commands_operation,
     commands_plant,
+    commands_recompute,
     commands_registry,
     commands_run,
     commands_serve,
@@ -33,8 +35,10 @@ app = typer.Typer(
 commands_run.register(app)
 commands_serve.register(app)
 commands_plant.register(app)
+commands_recompute.register(app)
 commands_batch.register(app)
 commands_registry.register(app)
+commands_factors.register(app)
 commands_evidence.register(app)
 commands_metrology.register(app)
 commands_device.register(app)

@@ -85,13 +85,14 @@ def fill(
 @influx.command()
 def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """How far the view is, and points InfluxDB refused for good. / 视图进度与被拒数据点。"""
+    from footprint.rows import iso
     from meterprint.views import INFLUX, cursor_file, open_park
 
     size = _entries(state)
     path = cursor_file(state, INFLUX)
     cursor = int(path.read_text()) if path.exists() else 0
     park = open_park(state)
-    points = [asdict(point) for point in park.points]
+    points = [{**asdict(point), "at": iso(point.at)} for point in park.points]
     if json:
         emit(
             {
@@ -106,7 +107,7 @@ def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None
         typer.echo(f"{cursor} of {size} journal entries are in InfluxDB")
         for grade, count in sorted(park.counts.items()):
             typer.echo(f"parked, {grade}: {count}")
-        table(points, ("grade", "reason", "line"))
+        table(points, ("at", "grade", "reason", "line"))
     if park.total:
         raise typer.Exit(1)
 

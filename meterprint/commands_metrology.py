@@ -8,7 +8,7 @@ import typer
 
 from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit, parse_moment, table
 
-COLUMNS = ("balance", "start", "end", "residual", "u", "normalised", "unit", "result")
+COLUMNS = ("balance", "start", "end", "residual", "u", "normalised", "unit", "result", "missing")
 
 
 def reconcile(
@@ -45,7 +45,7 @@ def reconcile(
     if json:
         emit(rows)
     elif rows:
-        table(rows, COLUMNS)
+        table([{**row, "missing": ", ".join(row["missing"])} for row in rows], COLUMNS)
     else:
         typer.echo("no balance to draw up: name `balances` in the plant file / 无平衡可核对")
     if any(row["result"] == "fail" for row in rows):

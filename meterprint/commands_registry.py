@@ -1,4 +1,4 @@
-"""Commands on instruments, certificates and factors."""
+"""Commands on instruments and certificates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from meterprint.output import (
     StateOption,
     emit,
     parse_moment,
-    say_error,
     table,
 )
 from mrv.errors import InputError
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 instrument = typer.Typer(help="Instruments. / 计量器具。", no_args_is_help=True)
 certificate = typer.Typer(help="Certificates. / 证书。", no_args_is_help=True)
-factors = typer.Typer(help="Emission factors. / 排放因子。", no_args_is_help=True)
 
 
 def _state_fact(
@@ -275,83 +273,7 @@ def list_certificates(state: StateOption = DEFAULT_STATE, json: JsonOption = Fal
         table(rows, ("certificate", "kind", "instrument", "valid_from", "valid_to", "state"))
 
 
-@factors.command("import")
-def import_factors(
-    file: Annotated[Path, typer.Argument(help="CSV of factors")],
-    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
-    state: StateOption = DEFAULT_STATE,
-    json: JsonOption = False,
-) -> None:
-    """Import a factor set; nothing is taken where a row is bad. / 导入因子集。"""
-    from footprint.factor import read_rows
-    from meterprint.site import open_site
-
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=str(file)) from error
-    rows, errors = read_rows(text, str(file))
-    if errors:
-        for fault in errors:
-            say_error(fault)
-        raise typer.Exit(2)
-    site = open_site(state)
-    try:
-        site.facts.record(REGISTRY, "factor_set", file.name, {"rows": rows}, author=author)
-    finally:
-        site.close()
-    if json:
-        emit({"set": file.name, "rows": len(rows)})
-    else:
-        typer.echo(f"{len(rows)} factors")
-
-
-@factors.command("list")
-def list_factors(
-    state: StateOption = DEFAULT_STATE,
-    category: Annotated[str, typer.Option(help="only this family, such as electricity_cfp")] = "",
-    json: JsonOption = False,
-) -> None:
-    """List the factors in force. / 列出因子。"""
-    from footprint.catalogue import Catalogue
-    from footprint.exact import decimal_text
-    from footprint.plant import default_uncertainty
-    from footprint.rows import iso
-
-    with _opened(state) as site:
-        plant, knowledge = site.plant(), site.engine.engine.knowledge
-        catalogue = (
-            Catalogue(knowledge.factors, default_uncertainty(plant.policy))
-            if plant is not None
-            else Catalogue(knowledge.factors)
-        )
-    rows = [
-        {
-            "id": f.id,
-            "name": f.name,
-            "category": f.category,
-            "region": f.region,
-            "valid_from": iso(f.valid_from),
-            "valid_to": iso(f.valid_to),
-            "value": decimal_text(f.value),
-            "unit": f.unit,
-            "uncertainty_percent": decimal_text(catalogue.uncertainty(f)[0]),
-            "uncertainty_default": catalogue.uncertainty(f)[1],
-            "unverified": f.unverified,
-            "source": f.source,
-        }
-        for f in catalogue.factors()
-        if not category or f.category == category
-    ]
-    if json:
-        emit(rows)
-    else:
-        columns = ("id", "category", "region", "value", "unit", "uncertainty_percent", "source")
-        table(rows, columns)
-
-
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.add_typer(instrument, name="instrument")
     app.add_typer(certificate, name="certificate")
-    app.add_typer(factors, name="factors")

@@ -83,9 +83,6 @@ def serve(
         if file is not None:
             site.state_plant(file, time.time_ns())
         running = _broker(settings.broker, state, site.name)
-        over = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: over.set())
         try:
             live = LiveSite(
                 site,
@@ -106,6 +103,9 @@ def serve(
                 web.key,
                 behind_proxy=web.behind_proxy,
             )
+            over = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: over.set())
             typer.echo(f"{pages.url}  {running.label} on {running.host}:{running.port}")
             over.wait()
             pages.stop()

@@ -334,7 +334,7 @@ def _warnings(
     warnings = [
         InputError(f"{s.id} has no meter: its footprint stays incomplete", field=f"sources[{i}]")
         for i, s in enumerate(plant.sources)
-        if s.outside is None and not s.instrument
+        if s.outside is None and not s.instrument and not s.declared
     ]
     for i, product in enumerate(plant.products):
         if product.materials and plant.boundary == "gate_to_gate":

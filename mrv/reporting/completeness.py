@@ -91,6 +91,8 @@ class Closure(StrEnum):
     """An envelope inside the stretch is missing."""
     CLOCK = "clock"
     """The closing envelope was stamped by a clock that is not trusted."""
+    EQUIVOCATION = "equivocation"
+    """Two envelopes of one number with other contents lie in the stretch."""
 
 
 class StreamChain:
@@ -192,24 +194,30 @@ class StreamChain:
 
         Both ends are ns UTC.
         """
-        left = {
+        wanted = {
             link.identity for link in self.links() if link.t_last >= start and link.t_first <= end
         }
-        left |= {link.identity for link in also}
-        kept: list[ChainLink] = []
-        for head in sorted(self.heads(), key=lambda link: (-link.t_last, link.epoch, link.seq)):
-            walked: list[ChainLink] = []
-            link: ChainLink | None = head
-            last_wanted = 0
-            while link is not None and left:
-                if link.identity in left or walked:
-                    walked.append(link)
-                if link.identity in left:
-                    left.discard(link.identity)
-                    last_wanted = len(walked)
-                link = self.link(link.prev) if link.prev else None
-            kept += reversed(walked[:last_wanted])
-        return kept
+        wanted |= {link.identity for link in also}
+        kept: dict[str, ChainLink] = {}
+        for head in sorted(self.heads(), key=lambda link: (-link.t_last, *_place(link))):
+            kept |= {link.identity: link for link in self._stretch(head, wanted)}
+        return list(kept.values())
+
+    def _stretch(self, head: ChainLink, wanted: set[str]) -> list[ChainLink]:
+        """On the way back from a head: from the first link that is wanted to the last one."""
+        walked: list[ChainLink] = []
+        last, left = 0, len(wanted)
+        for link in self._back(head):
+            if link is None or not left:
+                break
+            if link.identity in wanted:
+                left -= 1
+            elif not walked:
+                continue
+            walked.append(link)
+            if link.identity in wanted:
+                last = len(walked)
+        return walked[:last][::-1]
 
     def last_time(self) -> int | None:
         """Latest reading or event in any of them, ns UTC; None where there is none."""

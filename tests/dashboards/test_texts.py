@@ -64,6 +64,14 @@ def test_every_key_is_used_and_every_used_key_is_there():
     assert set(PAGES) - used == set()
 
 
+def test_every_part_of_an_amount_has_a_colour_of_its_kind():
+    from dashboards.charts import PART_CLASSES
+
+    assert set(PART_CLASSES) == set(Part)
+    css = (DASHBOARDS / "static" / "meterprint.css").read_text()
+    assert [name for name in PART_CLASSES.values() if f".{name} " not in css] == []
+
+
 def test_every_code_the_engine_writes_has_its_words():
     needed = {f"state_{state}" for state in BatchState}
     needed |= {f"part_{part}" for part in Part}

@@ -118,6 +118,7 @@ class PubackPublisher:
 
     def __init__(self, outbox: Outbox, port: int) -> None:
         self._outbox = outbox
+        self._pause = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.reconnect_delay_set(1, 1)
         self._acknowledged: set[int] = set()

@@ -194,9 +194,7 @@ def test_a_batch_event_the_disk_refuses_is_not_acknowledged_and_taken_in_the_end
         taken.set()
 
     plant = Direct(tmp_path, 2000)
-    subscriber = Subscriber(
-        plant.receiver, plant.site.name, mosquitto.port, on_event=event, agents=plant.site.agents
-    )
+    subscriber = Subscriber(plant.receiver, plant.site.name, mosquitto.port, on_event=event)
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", mosquitto.port)
     client.loop_start()

@@ -20,6 +20,7 @@ from ingest.subscriber import GROUP, MAX_SESSIONS, Subscriber
 from mrv.envelope import Clock, ClockState
 from mrv.receipt import parse_receipt
 from mrv.verification.note import SecretKey, open_note
+from tests.faults.figures import reached
 
 SITE = "x"
 S = 10**9
@@ -35,11 +36,15 @@ class Gated(Receiver):
         super().__init__(*arguments)
         self.gate = threading.Event()
         self.taken = []
+        self.busy = False
 
     def take(self, messages):
         assert self.gate.wait(60)
+        self.busy = True
         self.taken += [message.agent for message in messages]
-        return super().take(messages)
+        committed = super().take(messages)
+        self.busy = False
+        return committed
 
 
 def client(port, on_message=None):
@@ -66,56 +71,93 @@ def until(seen):
     return False
 
 
+class Flooded:
+    """A held-up ingest with a flood behind it, all of which the broker has acknowledged."""
+
+    def __init__(self, folder, port, body, agents):
+        self.ring = Keyring.open(folder / "keys", SITE)
+        self.journal = Journal(folder / "journal.db", SITE, self.ring.checkpoints)
+        self.quarantine = Quarantine(folder / "quarantine.db", max_rows=500)
+        self.receiver = Gated(
+            self.journal,
+            self.quarantine,
+            self.ring.receipts,
+            lambda a: [KEYS[a].public] if a in KEYS else [],
+        )
+        self.subscriber = Subscriber(self.receiver, SITE, port, agents=agents)
+        self.receipts = []
+        self.answered = threading.Event()
+        self.clients = []
+        assert until(self.subscriber.ready)
+        flooder = self.client(port)
+        for _ in range(FLOOD):
+            last = flooder.publish(TOPIC % ("flood", "readings"), body, qos=1)
+        last.wait_for_publish(120)
+        assert last.is_published()
+        self.quiet = self.client(port, self._receipt)
+        self.quiet.subscribe(TOPIC % ("quiet", "receipt"), 1)
+        self.sent = envelope("quiet")
+        note = self.quiet.publish(TOPIC % ("quiet", "readings"), self.sent.note, qos=1)
+        note.wait_for_publish(60)
+
+    def client(self, port, on_message=None):
+        self.clients.append(client(port, on_message))
+        return self.clients[-1]
+
+    def _receipt(self, *arguments):
+        self.receipts.append(arguments[-1].payload)
+        self.answered.set()
+
+    def close(self):
+        self.receiver.gate.set()
+        for each in self.clients:
+            each.disconnect()
+            each.loop_stop()
+        self.subscriber.stop()
+        self.journal.close()
+        self.quarantine.close()
+
+
+TOPIC = f"meterprint/1/{SITE}/%s/%s/l"
+
+
 @pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.parametrize("what", ["rubbish", "the same envelope"])
 def test_a_flood_holds_up_no_other_agent(tmp_path, mosquitto, what):
-    ring = Keyring.open(tmp_path / "keys", SITE)
-    journal = Journal(tmp_path / "journal.db", SITE, ring.checkpoints)
-    quarantine = Quarantine(tmp_path / "quarantine.db", max_rows=500)
-    receiver = Gated(
-        journal, quarantine, ring.receipts, lambda a: [KEYS[a].public] if a in KEYS else []
-    )
-    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: list(KEYS))
-    topic = f"meterprint/1/{SITE}/%s/%s/l"
     body = b"x" * 200 if what == "rubbish" else envelope("flood").note
+    flooded = Flooded(tmp_path, mosquitto.port, body, lambda: list(KEYS))
+    receiver, subscriber = flooded.receiver, flooded.subscriber
     try:
-        assert until(subscriber.ready)
-        flooder = client(mosquitto.port)
-        last = [flooder.publish(topic % ("flood", "readings"), body, qos=1) for _ in range(FLOOD)]
-        last[-1].wait_for_publish(120)
-        assert last[-1].is_published()  # the broker has all of it
-        answered = threading.Event()
-        receipts = []
-
-        def receipt(*arguments):
-            receipts.append((arguments[-1].payload, len(receiver.taken)))
-            answered.set()
-
-        quiet = client(mosquitto.port, receipt)
-        quiet.subscribe(topic % ("quiet", "receipt"), 1)
-        sent = envelope("quiet")
-        quiet.publish(topic % ("quiet", "readings"), sent.note, qos=1)
         assert until(lambda: subscriber.waiting.get("quiet"))
-        assert 0 < subscriber.waiting["flood"] <= LANE_MESSAGES
+        assert subscriber.waiting.get("flood", 0) <= LANE_MESSAGES
         receiver.gate.set()
-        assert answered.wait(60)
+        assert flooded.answered.wait(60)
         assert receiver.taken.index("quiet") <= GROUP + 2  # the group that was held, and its turn
-        note, _ = receipts[0]
-        stated = parse_receipt(open_note(note, [ring.receipts.public]).text)
-        assert stated.ranges == ((0, 0, sent.identity),)
-        assert until(lambda: len(receiver.taken) == FLOOD + 1)
-        assert len(quarantine.recent(1000)) <= 500
+        text = open_note(flooded.receipts[0], [flooded.ring.receipts.public]).text
+        assert parse_receipt(text).ranges == ((0, 0, flooded.sent.identity),)
+        assert until(lambda: receiver.tally.received == FLOOD + 1)
+        assert until(lambda: not receiver.busy)
+        assert len(flooded.quarantine.recent(1000)) <= 500
         assert receiver.tally.accepted == (1 if what == "rubbish" else 2)
         assert receiver.tally.quarantined["malformed"] == (FLOOD if what == "rubbish" else 0)
-        for each in (flooder, quiet):
-            each.disconnect()
-            each.loop_stop()
     finally:
-        receiver.gate.set()
-        subscriber.stop()
-        journal.close()
-        quarantine.close()
+        flooded.close()
+    reached("messages of a flood", FLOOD)
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_behind_one_session_for_all_a_quiet_agent_would_wait_for_the_whole_flood(
+    tmp_path, mosquitto
+):
+    flooded = Flooded(tmp_path, mosquitto.port, b"x" * 200, None)
+    try:
+        flooded.receiver.gate.set()
+        assert flooded.answered.wait(120)
+        assert flooded.receiver.taken.index("quiet") > FLOOD * 3 // 4
+    finally:
+        flooded.close()
 
 
 @pytest.mark.slow
@@ -125,9 +167,10 @@ def test_agents_beyond_the_sessions_and_those_enrolled_later_are_listened_to(tmp
     journal = Journal(tmp_path / "journal.db", SITE, ring.checkpoints)
     quarantine = Quarantine(tmp_path / "quarantine.db")
     names = [f"agent-{number}" for number in range(MAX_SESSIONS + 4)]
+    odd = ["a/b", "a#", "a+"]  # enrolled, and no topic can be theirs
     keys = {name: SecretKey.generate(name) for name in [*names, "late"]}
     receiver = Receiver(journal, quarantine, ring.receipts, lambda a: [keys[a].public])
-    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: list(names))
+    subscriber = Subscriber(receiver, SITE, mosquitto.port, agents=lambda: [*odd, *names])
     publisher = client(mosquitto.port)
 
     notes = {}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from device_profiles.decode import decode
 from device_profiles.loading import load_profile
+from footprint.catalogue import Catalogue, FactorError, FactorRequest
 from footprint.combustion import combustion_factor
 from footprint.exact import decimal_text
 from footprint.factor import COLUMNS, Factor, factor_from_row, read_rows, row_of
@@ -35,6 +36,9 @@ ROW = {
     "source_year": "2025",
     "notes": "",
 }
+
+
+ALWAYS = {**ROW, "valid_from": "", "valid_to": ""}
 
 
 def text_of(*rows: dict[str, str]) -> str:
@@ -169,3 +173,30 @@ def test_no_short_text_stands_for_a_giant_number_anywhere_a_stranger_writes_one(
         millionths(giant)
     weigher = load_profile("mettler_toledo/mt_sics").register("weight")
     assert decode(weigher, b"1E999999999").v is None
+
+
+def test_a_factor_marked_unverified_is_used_only_where_it_is_asked_for_by_name():
+    row = factor_from_row({**ALWAYS, "id": "f.2024", "notes": "UNVERIFIED"})
+    sure = factor_from_row({**ALWAYS, "id": "f.2023"})
+    asked = FactorRequest(sure.category, sure.region)
+    with pytest.raises(FactorError, match="UNVERIFIED"):
+        Catalogue([row]).choose(asked, 0)
+    assert Catalogue([row, sure]).choose(asked, 0).factor.id == "f.2023"
+    assert Catalogue([row]).choose(FactorRequest(id="f.2024"), 0).reason == "by_id"
+
+
+def test_an_ambiguous_request_names_its_candidates():
+    rows = [factor_from_row({**ALWAYS, "id": name}) for name in ("grid.south", "grid.north")]
+    with pytest.raises(FactorError) as caught:
+        Catalogue(rows).choose(FactorRequest(rows[0].category, rows[0].region), 0)
+    assert "grid.north, grid.south" in str(caught.value)
+    assert "series" in caught.value.hint
+
+
+def test_two_rows_of_one_series_that_hold_at_once_are_an_error_too():
+    rows = [
+        factor_from_row({**ALWAYS, "id": f"grid.{year}", "valid_from": "2024-01-01"})
+        for year in (2024, 2025)
+    ]
+    with pytest.raises(FactorError, match=r"grid\.2024, grid\.2025"):
+        Catalogue(rows).choose(FactorRequest(rows[0].category), 1_800_000_000 * 10**9)

@@ -17,6 +17,7 @@ class Proxy:
     def __init__(self, address):
         proxy = self
         self.answers = deque()
+        self.query_answers = deque()
         self.writes = 0
 
         class Handler(BaseHTTPRequestHandler):
@@ -24,8 +25,9 @@ class Proxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 writing = self.path.startswith("/api/v2/write")
                 proxy.writes += writing
-                if writing and proxy.answers:
-                    status, headers, text = proxy.answers.popleft()
+                told = proxy.answers if writing else proxy.query_answers
+                if told:
+                    status, headers, text = told.popleft()
                 else:
                     request = urllib.request.Request(address.url + self.path, body)
                     for name in ("Authorization", "Content-Type"):

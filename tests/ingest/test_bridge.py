@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.load_generator import LoadGenerator
 from ingest import mqtt_wire as wire
 from ingest.bridge import Bridge
 from ingest.engine_shell import EngineShell
@@ -219,46 +221,68 @@ def test_a_broker_that_was_away_is_found_again(tmp_path, mosquitto):
 
 
 PROGRAM = """
-import sys, threading
+import os, signal, sys, threading
 from pathlib import Path
+from ingest import mqtt_feed
 from tests.ingest.test_bridge import Place
-place = Place(Path(sys.argv[1]), int(sys.argv[2])).start()
-print("up", flush=True)
+
+mqtt_feed.TAKE = 16_384  # small groups, so that every round has messages left
+folder, port, number, moment = sys.argv[1:]
+place = Place(Path(folder), int(port))
+append, count = place.journal.append, 0
+
+def deadly(drafts):
+    global count
+    count += 1
+    if count == int(number) and moment == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    placed = append(drafts)
+    if count == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return placed
+
+place.journal.append = deadly
+place.start()
 threading.Event().wait()
 """
+KILLS = int(os.environ.get("METERPRINT_BRIDGE_KILLS", "4"))
+EACH = 3_000
 
 
-def test_killing_the_bridge_at_any_moment_loses_and_doubles_nothing(tmp_path, mosquitto, publisher):
-    """Kill -9 between publishes; the journal is counted against the sender."""
+@pytest.mark.slow
+def test_killing_the_bridge_at_any_moment_loses_and_doubles_nothing(tmp_path, mosquitto):
+    """Kill -9 just before and just after a commit; counted against the sender."""
     repo = Path(__file__).resolve().parents[2]
-    total, kills = 6000, 6
-    sent = [(TOPIC, message(MS + i, total=f"{1000 + i}0")) for i in range(total)]
-    part = total // kills
-    for number in range(kills):
-        program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path), str(mosquitto.port)],
+    total = EACH * KILLS
+    sent = [(TOPIC.encode(), message(MS + i, total=f"{1000 + i}0")) for i in range(total)]
+    draw = random.Random(25)
+    first = Place(tmp_path, mosquitto.port).start()  # the session is there before the first message
+    first.close()
+    load = LoadGenerator(mosquitto.port, [sent])
+    load.go()
+    for number in range(KILLS):
+        moment = ("before", "after")[number % 2]
+        commit = str(draw.randrange(2, 4))  # the first one is the envelope of the start
+        program = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), str(mosquitto.port), commit, moment],
             cwd=repo,
             env={**os.environ, "PYTHONPATH": str(repo)},
-            stdout=subprocess.PIPE,
+            check=False,
+            timeout=120,
         )
-        assert program.stdout.readline() == b"up\n"
-        publisher.send(*sent[number * part : (number + 1) * part])
-        program.send_signal(signal.SIGKILL)
-        program.wait()
-        program.stdout.close()
+        assert program.returncode == -signal.SIGKILL
+    assert load.wait().messages == total
     place = Place(tmp_path, mosquitto.port).start()
-    while True:
-        found = values(place)
-        if len(found) >= total:
-            break
+    journalled = 0
+    while journalled < 2 * total:
+        journalled = sum(parse(split(entry.note)[0]).readings for entry in envelopes(place))
         with place.grown:
             place.grown.wait(0.2)
     place.close()
     place = Place(tmp_path, mosquitto.port)
+    assert journalled == 2 * total
     assert values(place) == [(MS + i, 1000 + i) for i in range(total)]
     assert place.journal.verify() == []
-    readings = sum(parse(split(entry.note)[0]).readings for entry in envelopes(place))
-    assert readings == 2 * total
     place.journal.close()
 
 

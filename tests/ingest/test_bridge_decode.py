@@ -254,7 +254,7 @@ def test_pointers_follow_the_examples_of_rfc_6901():
         assert not faults
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -8,10 +8,11 @@ import random
 import pytest
 
 from ingest.influx_connection import InfluxAddress, InfluxConnection, InfluxError, asked_pause
+from ingest.influx_halving import DOUBTFUL
 from ingest.influx_setup import prepare
 from ingest.park import KEPT, Park
 from ingest.projector import rebuild_store
-from ingest.series_influx import BATCH, DOUBTFUL, InfluxStore
+from ingest.series_influx import BATCH, InfluxStore
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 from tests.ingest.bad_servers import Proxy
@@ -100,6 +101,23 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks(address, bench, tmp_path
         assert rebuild_store(bench.journal, store, lambda *_: None, waited.append) == 5
         assert waited == [9]
         assert values(store) == [100 * i for i in range(5)]
+        store.close()
+
+
+@pytest.mark.influx
+def test_a_query_that_is_not_answered_is_an_error_too(address):
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        proxy.query_answers.append((503, {"Retry-After": "4"}, b"busy"))
+        with pytest.raises(InfluxError) as seen:
+            store.append([chunk([(10, 1)])])
+        assert seen.value.again_in_s == 4
+        for text in (b"<html>sign in</html>", b"[]"):
+            proxy.query_answers.append((200, {}, text))
+            with pytest.raises(InfluxError, match="as an InfluxDB does"):
+                store.append([chunk([(10, 1)])])
+        store.append([chunk([(10, 1)])])
+        assert values(store) == [1]
         store.close()
 
 

@@ -91,6 +91,8 @@ def test_tls_and_password_let_in_and_messages_come(guarded):
     address = BrokerAddress(port, username="bridge", password="word", ca=paper)
     feed = MqttFeed(address, "reader", ["a/#"])
     feed.connect()
+    while not feed.subscribed:
+        assert feed.receive(5) == []
     sender = MqttFeed(address, "sender", ["nothing"])
     sender.connect()
     payloads = [b"%d" % i * 500 for i in range(200)]

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from footprint.intake import MemoryReadings
+from ingest import durable, manifest, series_parquet
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.envelope import Clock, ClockState, Column, Envelope, Event, Head
@@ -225,23 +226,22 @@ def test_a_flipped_bit_in_a_segment_is_named_when_it_is_read(tmp_path):
 
 @pytest.mark.parametrize("refused", ["segment", "index", "manifest"])
 def test_a_disk_that_refuses_a_segment_leaves_the_tail_as_it_was(tmp_path, monkeypatch, refused):
-    import ingest.series_parquet as module
-
     choice = random.Random(5)
     sent = stream(choice, 8)
     stored, held = StoredReadings(ParquetStore(tmp_path), dict(sent).get), MemoryReadings()
     for name, envelope in sent[:12]:
         stored.add_envelope(name, envelope)
         held.add_envelope(name, envelope)
-    real = module.synced
+    real = durable.replace_file
 
-    def full(path, data):
+    def full(path, data, mode=0o600):
         if path.name.startswith(refused):
-            raise OSError(28, "No space left on device")
-        real(path, data)
+            raise durable.FileRefused("No space left on device")
+        real(path, data, mode)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "synced", full)
+        patched.setattr(series_parquet, "replace_file", full)
+        patched.setattr(manifest, "replace_file", full)
         with pytest.raises(MeterprintError, match="No space left"):
             stored.seal(12, sent[11][0])
     same(stored, held, choice)

@@ -9,37 +9,40 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from typer.testing import CliRunner
 
 from ingest.influx_connection import InfluxConnection
 from ingest.influx_levels import LEVELS, query_name, task_name
 from ingest.influx_setup import _call as call
 from ingest.influx_setup import fill, prepare
 from ingest.series_influx import InfluxStore
-from meterprint.cli import app
 from meterprint.influx_settings import address_of
 from meterprint.views import open_park
 from mrv.errors import InputError
 from mrv.series import Series, SeriesChunk, SeriesKey
 from tests.conftest import INFLUXDS, REPO, missing
+from tests.meterprint.processes import run
 
 NAMES = (f"init-{n}" for n in itertools.count())
 S = 10**9
 KEY = SeriesKey("agent", "line", "m.power")
 
 
-def run(server, *words, **environment):
-    done = CliRunner().invoke(app, [*words, "--json"], env={**server.environment(), **environment})
-    for secret in (server.environment().get("METERPRINT_INFLUX_TOKEN"), "a password for tests"):
-        assert not secret or secret not in done.output
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
+def command(server, *words, **environment):
+    """What a command answers with the server's credentials in its environment."""
+    secrets = server.environment()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**secrets, **environment}.items():
+            patch.setenv(name, value)
+        done = run(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    for name in ("METERPRINT_INFLUX_TOKEN", "METERPRINT_INFLUX_PASSWORD"):
+        assert name not in secrets or secrets[name] not in done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
 def init(server, database, *words, **environment):
     where = ("--influx", server.url, "--database", database)
-    rows = run(server, "influx", "init", *where, *words, **environment)
+    rows = command(server, "influx", "init", *where, *words, **environment)
     return {(row["kind"], row["name"]): (row["action"], row["detail"]) for row in rows}
 
 
@@ -244,8 +247,10 @@ def test_credentials_come_from_the_environment_and_are_never_shown(tmp_path):
 
 
 def test_init_without_a_server_says_what_to_do():
-    done = CliRunner().invoke(app, ["influx", "init", "--influx", "http://127.0.0.1:9"])
-    assert "does not answer" in str(done.exception)
+    done = run("influx", "init", "--influx", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "does not answer" in done.stderr
+    assert "hint: start InfluxDB" in done.stderr
 
 
 def test_status_shows_what_was_parked(tmp_path):
@@ -253,15 +258,16 @@ def test_status_shows_what_was_parked(tmp_path):
 
     open_site(tmp_path, "s").close()
     words = ["influx", "status", "--state", str(tmp_path), "--json"]
-    clean = CliRunner().invoke(app, words)
-    assert clean.exit_code == 0
+    clean = run(*words)
+    assert clean.returncode == 0
     assert json.loads(clean.stdout)["parked"] == {}
     park = open_park(tmp_path)
     park.add(["reading value=1 1"], "unable_to_parse", "no reason")
     park.save()
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1
+    done = run(*words)
+    assert done.returncode == 1
     report = json.loads(done.stdout)
     assert report["parked"] == {"unable_to_parse": 1}
     assert report["points"][0]["line"] == "reading value=1 1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", report["points"][0]["at"])
     assert report["lag"] == report["entries"] > 0

@@ -9,7 +9,6 @@ import threading
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from typer.testing import CliRunner
 
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
@@ -17,7 +16,6 @@ from ingest.influx_connection import InfluxAddress, InfluxConnection
 from ingest.influx_setup import prepare
 from ingest.series_influx import InfluxStore
 from meterprint import views
-from meterprint.cli import app
 from meterprint.live import LiveSite
 from meterprint.site import open_site
 from meterprint.views import INFLUX, open_park
@@ -25,6 +23,7 @@ from mrv.envelope import Clock, ClockState
 from mrv.verification.note import SecretKey
 from tests.ingest.bad_servers import Silent
 from tests.ingest.influx_work import NAMES, dump
+from tests.meterprint.processes import run
 
 SITE = "influx-site"
 S = 10**9
@@ -75,7 +74,9 @@ def site(tmp_path, key):
 
 @pytest.mark.influx
 @pytest.mark.broker
-def test_readings_go_all_the_way_and_a_rebuild_gives_the_same_points(influxd, mosquitto, site, key):
+def test_readings_go_all_the_way_and_a_rebuild_gives_the_same_points(
+    influxd, mosquitto, site, key, monkeypatch
+):
     address = influxd.address(next(NAMES))
     prepare(InfluxConnection(address))
     live = LiveSite(site, influx=InfluxStore.at(address, SITE, open_park(site.state)))
@@ -92,8 +93,10 @@ def test_readings_go_all_the_way_and_a_rebuild_gives_the_same_points(influxd, mo
     assert sum(len(rows) for _, rows in first) == 2000
     words = ["rebuild", "--state", str(site.state), "--influx", influxd.url]
     words += ["--database", address.database, "--json"]
-    done = CliRunner().invoke(app, words, env=influxd.environment())
-    assert done.exception is None, done.output
+    for name, value in influxd.environment().items():
+        monkeypatch.setenv(name, value)
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["stored"]["influx"] == 2000
     assert dump(address) == first
 

@@ -12,7 +12,7 @@ from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
-from mrv.envelope import Clock, ClockState, parse
+from mrv.envelope import Clock, ClockState, Head, parse
 from mrv.verification.note import SecretKey, identity, sign, split
 from tests.faults.test_kill import FACTOR
 from tests.footprint.test_engine import PLANT
@@ -37,6 +37,7 @@ class SmallSite:
         self.key = SecretKey.generate("agent-1")
         self.site.enrol_agent(self.key.public)
         self._chains = {}
+        self._made = {}
         self._count = 0
 
     def close(self):
@@ -98,7 +99,19 @@ class SmallSite:
             for out in chain.cut(rows, CLOCK):
                 envelope = parse(split(out.note)[0])
                 made.append(Draft(EntryKind.ENVELOPE, out.note, out.identity, envelope=envelope))
+        self._made.setdefault(instrument, []).extend(made)
         return made
+
+    def restart(self, instrument, at):
+        """The agent starts again on an outbox that knows the stream up to envelope number `at`."""
+        chain = self._chains[self.key.name, instrument]
+        made = self._made[instrument][at]
+        after = Head(chain._epoch, at, made.identity)
+        now = lambda: self._now  # noqa: E731
+        cfg = self.table()
+        self._chains[self.key.name, instrument] = StreamChain(
+            *("small.example", instrument, self.key, cfg, after), now=now, mono=now, boot="b"
+        )
 
     def run(self, instrument, samples, **options):
         """Journal readings (s, counts) of a counter."""

@@ -228,6 +228,27 @@ def test_a_call_that_is_wrong_says_so_with_status_two(bundle, tmp_path, capsys):
     assert keyring.root.public.vkey
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk", "utf-8"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_console_of_any_encoding_shows_the_verdict(bundle, tmp_path, encoding, options):
+    data, keyring = bundle
+    file = tmp_path / "x.zip"
+    file.write_bytes(data)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "footprint.verify", str(file), *options),
+            *("--trust", keyring.root.public.vkey),
+        ],
+        cwd=REPO,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert json.loads(text)["ok"] if options else text.rstrip().endswith("verified")
+
+
 @pytest.mark.slow
 def test_a_directory_with_nothing_but_the_wheels_mrv_and_footprint_verifies(bundle, tmp_path):
     """Builds the wheel, unpacks two folders of it, and runs them in an environment of their own."""

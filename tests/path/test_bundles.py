@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -290,6 +291,56 @@ def test_a_batch_that_made_nothing_does_not_hide_the_one_that_bounds_the_pool(tm
     site.batch("mine", 317, 424, "27", line="k")
     data = bundle_of(site)
     assert verdict_of(site, data).ok
+    site.close()
+
+
+@pytest.mark.parametrize("start", [100, 210, 260])
+def test_an_outbox_restored_from_a_backup_forks_the_chain_and_its_batches_verify(tmp_path, start):
+    """Envelopes 6 to 10 were journalled, the outbox knows 5: the chain goes on from there."""
+    site = SmallSite(tmp_path)
+    site.run("air", steady(0, 900, rate=2))
+    site.run("m", steady(0, 210), each=2)
+    site.restart("m", 5)
+    site.run("m", steady(220, 900), each=2)
+    site.batch("b", start, start + 80)
+    result = site.result("b")
+    assert result.state is BatchState.FINAL
+    assert "fork" in {f.rule for f in site.site.engine.findings()}
+    verdict = verdict_of(site, bundle_of(site, "b"))
+    assert verdict.ok, [c for c in verdict.checks if c.result == "fail"]
+    assert verdict.result.digest() == result.digest()
+    site.close()
+
+
+def test_two_contents_of_one_number_keep_their_batch_open_and_no_other(tmp_path):
+    site = SmallSite(tmp_path)
+    site.run("air", steady(0, 900))
+    site.run("m", steady(0, 900), each=5)
+    site.batch("before", 20, 90)
+    site.batch("during", 300, 380)
+    chain = site._chains["agent-1", "m"]
+    seq, prev = chain._seq, chain._prev
+    chain._seq, chain._prev = 6, site._made["m"][5].identity
+    twin = site.drafts("m", [(t, v + 1) for t, v in steady(300, 340)])
+    chain._seq, chain._prev = seq, prev
+    assert site.result("during").state is BatchState.FINAL
+    site.site.journal.append(twin)
+    result = site.result("during")
+    assert result.state is BatchState.PROVISIONAL
+    assert "equivocation:m.e" in result.waits
+    assert site.result("before").state is BatchState.FINAL
+    assert "equivocation" in {f.rule for f in site.site.engine.findings()}
+    assert verdict_of(site, bundle_of(site, "before")).ok
+    site.site.facts.record(
+        REGISTRY,
+        "chain_closed",
+        "agent-1/m",
+        {"agent": "agent-1", "stream": "m", "reason": "cleared up with the supplier"},
+        author="t",
+        valid_from=0,
+        valid_to=10**12,
+    )
+    assert site.result("during").state is BatchState.FINAL_ESTIMATED
     site.close()
 
 
