@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards import api_batches
-from dashboards.answers import EVENT, UNKNOWN
+from dashboards.answers import EVENT, UNKNOWN, of_kind
 from dashboards.provenance import certificate_row
 from dashboards.read_model import ReadModel
-from footprint.exact import decimal_text
+from dashboards.tables import agent_row, meter_row, table
 from footprint.rows import batch_row, iso
 from mrv.errors import InputError, MeterprintError
 
@@ -67,24 +67,12 @@ def router(read: ReadModel) -> APIRouter:
     @api.get("/meters")
     def meters() -> list[dict[str, Any]]:
         """Every instrument."""
-        return [
-            {
-                "instrument": row.instrument.id,
-                "kind": row.instrument.kind,
-                "serial": row.instrument.serial,
-                "point": row.instrument.point,
-                "profile": row.instrument.profile,
-                "ratio": decimal_text(row.instrument.ratio),
-                "mpe_percent": decimal_text(row.instrument.mpe * 100),
-                "agent": row.instrument.agent,
-                "certificate": row.certificate,
-                "certificate_state": row.state,
-                "due": iso(row.due),
-                "last_at": iso(row.last_at),
-                "last_value": row.last_value,
-            }
-            for row in read.meters()
-        ]
+        return [meter_row(row) for row in read.meters()]
+
+    @api.get("/meters.csv", response_class=Response, responses=of_kind("text/csv", "instruments"))
+    def meters_csv() -> Response:
+        """Every instrument as CSV."""
+        return table(meter_row(row) for row in read.meters())
 
     @api.get("/certificates")
     def certificates() -> list[dict[str, Any]]:
@@ -94,21 +82,12 @@ def router(read: ReadModel) -> APIRouter:
     @api.get("/agents")
     def agents() -> list[dict[str, Any]]:
         """Every agent."""
-        return [
-            {
-                "agent": row.name,
-                "health": row.health.value,
-                "online": None if row.state is None else row.state.online,
-                "depth": row.depth,
-                "behind_s": row.behind_s,
-                "silent_s": row.silent_s,
-                "fault": "" if row.state is None else row.state.fault,
-                "envelopes": row.envelopes,
-                "last_at": iso(row.last_at),
-                "quarantined": row.quarantined,
-            }
-            for row in read.agents()
-        ]
+        return [agent_row(row) for row in read.agents()]
+
+    @api.get("/agents.csv", response_class=Response, responses=of_kind("text/csv", "agents"))
+    def agents_csv() -> Response:
+        """Every agent as CSV."""
+        return table(agent_row(row) for row in read.agents())
 
     @api.get("/findings")
     def findings() -> list[dict[str, Any]]:

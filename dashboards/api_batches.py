@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -14,23 +11,10 @@ from fastapi.responses import JSONResponse
 from dashboards.answers import BUSY, UNKNOWN, missing, of_kind
 from dashboards.provenance import certificate_row, source_rows
 from dashboards.read_model import ReadModel
+from dashboards.tables import table
 from footprint.batch import BatchResult
 from footprint.rows import batch_row
 from mrv.errors import InputError, MeterprintError
-
-CSV_TYPE = "text/csv; charset=utf-8"
-"""Media type of the tables."""
-
-
-def _table(rows: Iterable[Mapping[str, Any]]) -> Response:
-    """Rows as CSV; a column is there where any row has it."""
-    found = list(rows)
-    columns = list(dict.fromkeys(name for row in found for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return Response(buffer.getvalue(), media_type=CSV_TYPE)
 
 
 def batch_value(read: ReadModel, result: BatchResult) -> dict[str, Any]:
@@ -86,7 +70,7 @@ def router(read: ReadModel) -> APIRouter:
         """All batches as CSV."""
         rows = [batch_row(result) for result in read.batches()]
         lists = ("waits", "incomplete")
-        return _table({k: " ".join(v) if k in lists else v for k, v in r.items()} for r in rows)
+        return table({k: " ".join(v) if k in lists else v for k, v in r.items()} for r in rows)
 
     @api.get(
         "/batches/{name}.csv",
@@ -98,7 +82,7 @@ def router(read: ReadModel) -> APIRouter:
         result = read.batch(name)
         if result is None:
             return missing(name)
-        return _table(source_rows(result, read.factors(result)))
+        return table(source_rows(result, read.factors(result)))
 
     @api.get(
         "/batches/{name}/envelopes.csv",
@@ -109,7 +93,7 @@ def router(read: ReadModel) -> APIRouter:
         """Envelopes a batch draws on as CSV, one a row."""
         if read.batch(name) is None:
             return missing(name)
-        return _table(row for run in read.runs(name) for row in run.rows())
+        return table(row for run in read.runs(name) for row in run.rows())
 
     @api.get("/batches/{name}/envelopes", responses=UNKNOWN)
     def envelopes(name: str) -> Response:

@@ -1,0 +1,63 @@
+"""Rows of the HTTP interface that are also given as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import Response
+
+from dashboards.read_model import AgentRow, InstrumentRow
+from footprint.exact import decimal_text
+from footprint.rows import iso
+
+CSV_TYPE = "text/csv; charset=utf-8"
+"""Media type of the tables."""
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> Response:
+    """Rows as CSV; a column is there where any row has it."""
+    found = list(rows)
+    columns = list(dict.fromkeys(name for row in found for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return Response(buffer.getvalue(), media_type=CSV_TYPE)
+
+
+def meter_row(row: InstrumentRow) -> dict[str, Any]:
+    """An instrument and whether it can be trusted."""
+    return {
+        "instrument": row.instrument.id,
+        "kind": row.instrument.kind,
+        "serial": row.instrument.serial,
+        "point": row.instrument.point,
+        "profile": row.instrument.profile,
+        "ratio": decimal_text(row.instrument.ratio),
+        "mpe_percent": decimal_text(row.instrument.mpe * 100),
+        "agent": row.instrument.agent,
+        "certificate": row.certificate,
+        "certificate_state": row.state,
+        "due": iso(row.due),
+        "last_at": iso(row.last_at),
+        "last_value": row.last_value,
+    }
+
+
+def agent_row(row: AgentRow) -> dict[str, Any]:
+    """An agent and its health."""
+    return {
+        "agent": row.name,
+        "health": row.health.value,
+        "online": None if row.state is None else row.state.online,
+        "depth": row.depth,
+        "behind_s": row.behind_s,
+        "silent_s": row.silent_s,
+        "fault": "" if row.state is None else row.state.fault,
+        "envelopes": row.envelopes,
+        "last_at": iso(row.last_at),
+        "quarantined": row.quarantined,
+    }
