@@ -192,6 +192,47 @@ def _column(record: Record) -> Column:
     return column
 
 
+_COMMON = {"ch", "t0", "dt", "v", "q"}
+"""Members of a column without raw words, lengths or tags."""
+_INTEGERS = {int}
+
+
+def _common_column(row: object) -> Column | None:
+    """The column where it is as nearly all are; None where it takes a closer look.
+
+    What is accepted here is accepted by `_column` too, as the same column; four fifths of the time
+    of reading an envelope went into looking at members one by one.
+    """
+    if not isinstance(row, dict) or row.keys() != _COMMON:
+        return None
+    ch, t0, steps, shown, flags = row["ch"], row["t0"], row["dt"], row["v"], row["q"]
+    if type(ch) is not str or len(ch) > 128 or not ch.isprintable():
+        return None
+    if type(t0) is not str or not t0.isascii() or not t0.isdigit() or t0[0] == "0":
+        return None
+    if not type(steps) is type(shown) is type(flags) is list:
+        return None
+    size = len(shown)
+    if not 0 < size <= MAX_READINGS or len(t0) > 19 or not len(steps) == len(flags) == size:
+        return None
+    if set(map(type, steps)) != _INTEGERS or set(map(type, shown)) != _INTEGERS:
+        return None
+    if min(steps) < 0 or max(steps) > MAX_SAFE_INTEGER or flags.count("") != size:
+        return None
+    start = int(t0)
+    if max(shown) > MAX_SAFE_INTEGER or min(shown) < -MAX_SAFE_INTEGER:
+        return None
+    return Column(ch, start, steps, shown, flags) if start + sum(steps) < 2**63 else None
+
+
+def _columns(record: Record) -> tuple[Column, ...]:
+    rows = record.array("cols", limit=MAX_READINGS)
+    return tuple(
+        _common_column(row) or _column(Record(row, f"cols[{place}]"))
+        for place, row in enumerate(rows)
+    )
+
+
 def _is_flag(flag: object) -> bool:
     return isinstance(flag, str) and len(flag) <= 32 and is_plain(flag)
 
@@ -279,7 +320,7 @@ def parse(text: bytes) -> Envelope:
         boot=record.text("boot", limit=64),
         clk=_clock(record.record("clk")),
         cfg=record.text("cfg", limit=64),
-        cols=tuple(_column(r) for r in record.records("cols", limit=MAX_READINGS)),
+        cols=_columns(record),
         ev=tuple(_event(r) for r in record.records("ev", limit=MAX_READINGS)),
         ocmf=tuple(_texts(record, "ocmf", len(record.array("ocmf")))) if "ocmf" in record else (),
     )
