@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from ingest.broker import Mosquitto, find_mosquitto
 from scripts.servers import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
 
 INFLUXDS = (INFLUX_VERSION, INFLUX2_VERSION)
 
+settings.register_profile("meterprint", deadline=None)
+settings.load_profile("meterprint")  # no test depends on how fast the machine is
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
