@@ -19,6 +19,7 @@ from tests.ingest.bridging import BRIDGES, NOW, mapping, mappings, message, plan
 
 MS = NOW // 10**6
 TOPIC = b"shop/sh-01/energy"
+MAPPING, MODEL = mapping(), plant()
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_rounding_is_flagged_and_only_where_it_is_asked_for():
     assert found["press.power"][1:3] == (1500, "rounded")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.integers(-(2**63), 2**63 - 1),
     st.integers(0, 12),
@@ -185,7 +186,7 @@ def test_decoding_an_encoded_integer_gives_it_back(count, places, zeros, scale):
         assert counts(text, factor.numerator, factor.denominator) == count
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?\Z"))
 def test_a_number_is_exact_or_refused(text):
     """The referee is Fraction: the result equals it or the refusal says why."""
@@ -201,7 +202,7 @@ def test_a_number_is_exact_or_refused(text):
         assert found == exact
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 4 * 10**18), st.sampled_from([9, 6, 3, 0]))
 def test_times_are_exact(moment, digits):
     text = str(moment // 10**digits)
@@ -254,7 +255,7 @@ def test_pointers_follow_the_examples_of_rfc_6901():
         assert not faults
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -267,7 +268,7 @@ def test_pointers_follow_the_examples_of_rfc_6901():
     st.integers(0, 60),
 )
 def test_no_payload_crashes_the_decoder(document, noise, place):
-    decoder = Decoder(mapping(), plant())
+    decoder = Decoder(MAPPING, MODEL)
     whole = json.dumps(document).encode()
     real = message(MS)
     for payload in (whole, noise, real[:place] + noise + real[place:], real[:place]):

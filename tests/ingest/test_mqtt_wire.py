@@ -15,7 +15,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(MESSAGES, st.lists(st.integers(1, 50), min_size=1))
 def test_publishes_come_back_whatever_the_pieces(messages, sizes):
     data = b"".join(wire.publish(topic, payload, mid) for topic, payload, mid in messages)
@@ -57,7 +57,7 @@ def test_a_giant_is_told_of_by_its_beginning_and_skipped():
     assert wire.opened(found[1][1], found[1][0]) == (b"a/b", b"y", 8, False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_waited_for(noise):
     splitter = wire.Splitter()
