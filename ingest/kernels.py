@@ -85,6 +85,14 @@ def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
     """
     import numpy as np  # noqa: PLC0415
 
+    factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
+    values = np.asarray(series.v)
+    if not len(values):
+        return True
+    low, high = int(values.min()), int(values.max())
+    each = high - low + max(high, 0) + parameters.modulus if counter else max(high, -low)
+    if len(values) * each * factor < ROOM:
+        return True  # however the steps lie
     good = np.asarray(series.ok, dtype=bool)
     shown = np.asarray(series.v, dtype=np.float64)[good]
     if not len(shown):
@@ -97,7 +105,6 @@ def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
         most += down * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
     else:
         most = float(np.minimum(np.abs(shown), law.MAX_INCREMENT).sum())
-    factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
     return most * factor < ROOM and largest < ROOM
 
 
