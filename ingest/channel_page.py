@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ingest.segment import Rows, no_rows
+from ingest.segment import FAR, Rows, no_rows, place_of
 from ingest.series_parquet import ParquetStore
 from mrv.series import SeriesKey
 
@@ -48,7 +46,7 @@ class Page:
     ) -> Page:
         """The page around [start, end); an empty one where it would be too large."""
         wide = (end - start) * WIDTHS + HOUR_NS
-        low, high = max(start - wide, -(2**63)), min(end + wide, 2**63 - 1)
+        low, high = max(start - wide, -FAR), min(end + wide, FAR)
         span = store.span(key)
         if span is None:
             return cls(mark, -(2**63), 2**63 - 1, no_rows(), first=True, last=True)
@@ -62,7 +60,7 @@ class Page:
         if mark != self.mark or start < self.start or end > self.end:
             return None
         times, ok = self.rows.t, self.rows.ok
-        left, right = (int(place) for place in np.searchsorted(times, (start, end)))
+        left, right = place_of(times, start), place_of(times, end)
         wanted = margin
         while left > 0 and wanted > 0:
             left -= 1

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ingest.segment import place_of
 from mrv.reporting.clock_watch import ClockWatch
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
@@ -283,7 +284,7 @@ class LinkBlock:
             (self._trusted_by_end, self._trusted_ends),
             (self._by_end, self._ends),
         ):
-            place = int(np.searchsorted(ends, end))
+            place = place_of(ends, end)
             if place < len(ends):
                 return self._first_of_alike(by_end, place)
         return None

@@ -38,6 +38,8 @@ DIRECTORY = b"meterprint.directory"
 """Metadata key of the list of channels with their rows."""
 TIME_COLUMN = 3
 """Place of the times in SCHEMA."""
+FAR = 2**63 - 1
+"""Last ns of the time scale."""
 ROW_GROUP = 65_536
 """Rows of a row group, about: what is decoded at once."""
 _OPTIONS: Mapping[str, Any] = {
@@ -74,6 +76,16 @@ class Rows:
         length = None if self.length is None else self.length[first:stop]
         tag = None if self.tag is None else self.tag[first:stop]
         return Rows(self.t[first:stop], self.v[first:stop], self.ok[first:stop], length, tag)
+
+
+def place_of(times: Any, moment: int) -> int:
+    """Place of the first of rising int64 `times` at or after `moment`.
+
+    A moment beyond 64 bits would make numpy compare as floats, which know no nanoseconds.
+    """
+    if moment > FAR:
+        return len(times)
+    return int(times.searchsorted(max(moment, -FAR)))
 
 
 def no_rows() -> Rows:
@@ -327,8 +339,7 @@ class Segment:
             if self._inside(place, group) and (high < start or low >= end):
                 continue
             held = self._part(place, group, amounts=amounts)
-            first, stop = np.searchsorted(held.t, (start, end))
-            parts.append(held.part(int(first), int(stop)))
+            parts.append(held.part(place_of(held.t, start), place_of(held.t, end)))
         return merged(parts)
 
     def outward(
@@ -343,7 +354,7 @@ class Segment:
             if self._inside(place, group) and (low >= moment if before else high < moment):
                 continue
             held = self._part(place, group, amounts=amounts)
-            cut = int(np.searchsorted(held.t, moment))
+            cut = place_of(held.t, moment)
             held = held.part(0, cut) if before else held.part(cut, len(held))
             parts.append(held)
             good += int(np.count_nonzero(held.ok))

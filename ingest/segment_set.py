@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.manifest import SegmentEntry
-from ingest.segment import ChannelRows, Rows, Segment, merged
+from ingest.segment import ChannelRows, Rows, Segment, merged, place_of
 from mrv.series import SeriesKey
 
 CACHE_BYTES = 96 * 2**20
@@ -137,13 +137,13 @@ def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:
 def nearest(rows: Rows, moment: int, margin: int, *, before: bool) -> tuple[Rows, int | None]:
     """The rows next to `moment` up to `margin` good ones, and how far that reaches if it does."""
     if before:
-        stop = int(np.searchsorted(rows.t, moment))
+        stop = place_of(rows.t, moment)
         good = np.flatnonzero(rows.ok[:stop])
         if len(good) < margin:
             return rows.part(0, stop), None
         first = int(good[-margin])
         return rows.part(first, stop), int(rows.t[first])
-    start = int(np.searchsorted(rows.t, moment))
+    start = place_of(rows.t, moment)
     good = np.flatnonzero(rows.ok[start:])
     if len(good) < margin:
         return rows.part(start, len(rows)), None

@@ -251,3 +251,21 @@ def test_a_disk_that_refuses_a_segment_leaves_the_tail_as_it_was(tmp_path, monke
     stored.seal(len(sent), sent[-1][0])
     same(stored, held, choice)
     stored.store.close()
+
+
+def test_a_moment_beyond_the_time_scale_costs_no_nanosecond(tmp_path):
+    at = 1_780_000_000 * S
+    times = [at + i for i in range(400)]
+    stored = StoredReadings(ParquetStore(tmp_path))
+    column = Column("m.energy", at, [0] + [1] * 399, list(range(400)), [""] * 400)
+    sent = Envelope("site", "a", "s", "e" * 16, 0, "", at, 0, "b", GOOD, "c", (column,))
+    stored.add_envelope(identity(1, 0), sent)
+    for _ in range(2):
+        for start in (times[7], times[200], times[399]):
+            found = rows(stored.read(KEYS[0], start, 2**63, 0))
+            assert [t for t, *_ in found] == times[times.index(start) :]
+            assert [t for t, *_ in rows(stored.read(KEYS[0], -(2**63), start, 0))] == [
+                t for t in times if t < start
+            ]
+        stored.seal(1, identity(1, 0))
+    stored.store.close()
