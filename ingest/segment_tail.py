@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from footprint.held_series import HeldSeries
@@ -36,23 +38,30 @@ class Tail:
         held = self.channels.get(key)
         if held is None:
             return no_rows()
-        return as_rows(held.read(start, end, 0))
+        t, *_ = held.columns()
+        return _copied(held, bisect_left(t, start), bisect_left(t, end))
 
     def everything(self) -> dict[SeriesKey, Rows]:
-        """All rows by channel, as they are: nothing may be added while they are used."""
-        return {key: _whole(held) for key, held in self.channels.items()}
+        """All rows by channel."""
+        return {key: _copied(held, 0, len(held)) for key, held in self.channels.items()}
 
 
-def _whole(held: HeldSeries) -> Rows:
+def _copied(held: HeldSeries, first: int, stop: int) -> Rows:
+    """Rows [first, stop) as arrays of their own: a view would keep the series from growing."""
     t, v, ok, extra = held.columns()
-    times = np.frombuffer(t, np.int64)
     length = tag = None
     if extra:
-        listed = [extra.get(moment, (0, "")) for moment in t]
+        listed = [extra.get(moment, (0, "")) for moment in t[first:stop]]
         length = np.array([row[0] for row in listed], np.int64)
         tag = np.array([row[1] for row in listed], object)
         length, tag = length if length.any() else None, tag if any(tag) else None
-    return Rows(times, np.frombuffer(v, np.int64), np.frombuffer(ok, np.int8), length, tag)
+    return Rows(
+        np.frombuffer(t[first:stop], np.int64),
+        np.frombuffer(v[first:stop], np.int64),
+        np.frombuffer(ok[first:stop], np.int8),
+        length,
+        tag,
+    )
 
 
 def as_rows(series: Series) -> Rows:

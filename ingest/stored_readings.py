@@ -43,6 +43,7 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_tags: set[tuple[SeriesKey, str]] = set()
         self.sealed_readings = 0
         self._pages: dict[SeriesKey, Page] = {}
+        self._asked: dict[SeriesKey, tuple[int, int]] = {}
         self.tables: list[int] = []
         self.unreadable: list[tuple[int, str]] = []
         self._sealed_tables = self._sealed_unreadable = 0
@@ -212,7 +213,9 @@ class StoredReadings(EnvelopeIndex):
         mark = self.store.mark(key)
         page = self._pages.get(key)
         found = page.read(mark, start, end, margin) if page is not None else None
-        if found is None:
+        if found is None and self._asked.get(key) != mark:
+            self._asked[key] = mark  # a page pays from the second question on
+        elif found is None:
             page = Page.around(self.store, key, mark, start, end, amounts=amounts)
             self._pages[key] = page
             found = page.read(mark, start, end, margin)

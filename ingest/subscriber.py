@@ -31,7 +31,9 @@ from mrv.strict_json import dumps
 GROUP = 500
 """Most messages of one commit."""
 SHARE_FSYNC_S = 0.02
-"""How long a lone message may wait for company (design §3)."""
+"""How long a lone message may wait for company at the most (design §3)."""
+COMMITS = 4
+"""It waits for so many times as long as the last commit took: company is worth no more."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -174,9 +176,12 @@ class Subscriber:
         )
 
     def _work(self) -> None:
-        while (group := self._lanes.take(GROUP, IDLE_S, SHARE_FSYNC_S)) is not None:
+        share = SHARE_FSYNC_S
+        while (group := self._lanes.take(GROUP, IDLE_S, share)) is not None:
+            started = time.monotonic()
             if group and not self._take(group):
                 return
+            share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))
             self._ask()
             self._meet()
 
