@@ -1,0 +1,1 @@
+"""The pages, on a running demo plant that lives as long as this package is tested."""
