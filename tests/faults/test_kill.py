@@ -38,7 +38,7 @@ from scripts.servers import influxd_path
 from tests.conftest import REPO, missing
 from tests.faults.figures import Progress, reached
 from tests.faults.influx import DATABASE, Influxd
-from tests.faults.processes import AGENT, CHANNEL, SITE, STEP_NS, STREAM, Role, reading
+from tests.faults.processes import AGENT, AHEAD, CHANNEL, SITE, STEP_NS, STREAM, Role, reading
 
 KILLS = int(os.environ.get("METERPRINT_KILLS", "24"))
 """Kills in all, of the four in turn."""
@@ -183,6 +183,11 @@ class Plant:
         """Envelopes in the outbox."""
         query = "SELECT count(*) FROM message WHERE stream<>''"
         return rows(self.state / "agents" / AGENT / "outbox.db", query)
+
+    def waits(self) -> bool:
+        """Whether the agent has so many envelopes without a receipt that it cuts no more."""
+        query = "SELECT count(*) FROM message WHERE receipted IS NULL"
+        return rows(self.state / "agents" / AGENT / "outbox.db", query) > AHEAD
 
     def finish(self) -> None:
         """Wait for the agent, and for the projector to have caught up."""
@@ -343,8 +348,9 @@ def both_down(folder: Path, role: str, total: int) -> Counter[tuple[str, int, in
             assert not plant.done(0.01)
         plant.kill("ingest")
         seen = plant.held()
-        while plant.cut() < seen + 30:
-            plant.done(0.01)
+        while plant.cut() < seen + 30 and not plant.waits():
+            if plant.done(0.01):
+                break
         plant.kill("broker")
         plant.start("broker")
         plant.start("ingest")
