@@ -13,10 +13,13 @@ import pytest
 
 from edge_agent.chain import StreamChain
 from footprint.plant_reading import read_plant
+from footprint.verify import verify
 from ingest import journal_upgrade
+from ingest.bundler import make_bundle
 from ingest.entry import EntryKind, JournalError
 from ingest.journal import Journal
 from ingest.keyring import Keyring
+from ingest.rotation import rotate
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site
 from meterprint.upgrade import upgrade_state
@@ -251,3 +254,31 @@ def test_an_altered_journal_is_not_upgraded(old, column):
     with pytest.raises(JournalError, match="not what was entered"):
         upgrade_state(state)
     assert json.loads((state / "site.json").read_text())["state"] == 1
+
+
+def test_a_bundle_is_the_same_to_the_byte_from_cold_files_and_from_an_upgraded_journal(tmp_path):
+    state = tmp_path / "state"
+    site = open_site(state, SITE)
+    facts(site)
+    envelopes(site)
+
+    def bundle(opened):
+        opened.refresh()
+        with opened.engine.held() as engine:
+            return make_bundle(opened.journal, opened.keyring, engine, "b1")
+
+    before = bundle(site)
+    assert rotate(site.journal, 0, whole_parts=False).entries == 256
+    assert bundle(site) == before
+    site.close()
+    reopened = open_site(state)
+    assert bundle(reopened) == before
+    reopened.close()
+    verdict = verify(before, reopened.keyring.root.public)
+    assert [c.id for c in verdict.checks if c.result == "fail"] == []
+    as_version_1(state)
+    upgrade_state(state)
+    upgraded = open_site(state)
+    assert upgraded.journal.parts() == ()
+    assert bundle(upgraded) == before
+    upgraded.close()
