@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -114,41 +116,59 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
     return total * each / seconds
 
 
-def stages(folder: Path, messages: list[bytes], key: SecretKey, each: int) -> dict[str, float]:
-    """CPU seconds a reading of each stage alone."""
-    sample = messages[:1500]
-    readings = len(sample) * each
-    cost = {}
+@dataclass(slots=True)
+class Stages:
+    """The first messages of a run, taken apart stage by stage in our process alone."""
 
-    def timed(name: str, work: object) -> None:
+    readings: int
+    cost: dict[str, float] = field(default_factory=dict)
+    """CPU seconds a reading, by stage."""
+    drafts: list[Draft] = field(default_factory=list)
+
+    def timed(self, name: str, work: Callable[[], object]) -> None:
+        """Do the work once and keep what it cost."""
         started = time.process_time()
         work()
-        cost[name] = (time.process_time() - started) / readings
+        self.cost[name] = (time.process_time() - started) / self.readings
 
-    timed("verify", lambda: [open_note(note, (key.public,)) for note in sample])
-    envelopes = [parse(split(note)[0]) for note in sample]
-    timed("parse", lambda: [parse(split(note)[0]) for note in sample])
+
+def common_stages(folder: Path, messages: list[bytes], key: SecretKey, each: int) -> Stages:
+    """Every stage that does not depend on where readings are stored."""
+    sample = messages[:1500]
+    made = Stages(len(sample) * each)
+    made.timed("verify", lambda: [open_note(note, (key.public,)) for note in sample])
+    made.timed("parse", lambda: [parse(split(note)[0]) for note in sample])
+    made.drafts = [
+        Draft(EntryKind.ENVELOPE, note, identity(text), envelope=parse(text))
+        for note in sample
+        for text in (split(note)[0],)
+    ]
     ring = Keyring.open(folder / "keys", SITE)
     journal = Journal(folder / "alone.db", SITE, ring.checkpoints)
-    drafts = [
-        Draft(EntryKind.ENVELOPE, note, identity(split(note)[0]), envelope=envelope)
-        for note, envelope in zip(sample, envelopes, strict=True)
-    ]
-    timed("commit", lambda: [journal.append(drafts[i : i + 200]) for i in range(0, 1500, 200)])
+    made.timed(
+        "commit", lambda: [journal.append(made.drafts[i : i + 200]) for i in range(0, 1500, 200)]
+    )
     journal.close()
+    made.cost["mqtt_receive"] = receive_cost(folder, sample) / made.readings
+    return made
+
+
+def stages(folder: Path, messages: list[bytes], key: SecretKey, each: int) -> dict[str, float]:
+    """CPU seconds a reading of each stage alone."""
+    made = common_stages(folder, messages, key, each)
     store = StoredReadings(ParquetStore(folder / "segments"))
 
     def keep() -> None:
-        for place, (draft, envelope) in enumerate(zip(drafts, envelopes, strict=True)):
-            store.add_envelope(draft.identity, envelope)
+        for place, draft in enumerate(made.drafts):
+            assert draft.envelope is not None
+            store.add_envelope(draft.identity, draft.envelope)
             if store.store.pending >= SEGMENT:
                 store.seal(place, draft.identity)
-        store.seal(len(drafts), drafts[-1].identity)
+        store.seal(len(made.drafts), made.drafts[-1].identity)
 
-    timed("store", keep)
+    made.timed("store", keep)
     store.store.close()
-    cost["mqtt_receive"] = receive_cost(folder, sample) / readings
-    return cost
+    return made.cost
 
 
 def receive_cost(folder: Path, sample: list[bytes]) -> float:

@@ -20,14 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.ingest_bench import CLOCK, SITE, receive_cost, topic
+from bench.ingest_bench import CLOCK, SITE, common_stages, topic
 from bench.load_generator import LoadGenerator
 from bench.results import missing, record
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from ingest.broker import Mosquitto
 from ingest.collector import calm_collector
-from ingest.entry import Draft, EntryKind
 from ingest.influx_connection import InfluxConnection
 from ingest.influx_setup import prepare
 from ingest.journal import Journal
@@ -40,7 +39,7 @@ from ingest.series import chunks_of
 from ingest.series_influx import BATCH, InfluxStore
 from ingest.subscriber import Subscriber
 from mrv.envelope import parse
-from mrv.verification.note import SecretKey, identity, open_note, split
+from mrv.verification.note import SecretKey, split
 from scripts.influx_servers import VERSIONS, Influxd, influx_server
 from scripts.servers import influxd_path
 
@@ -199,30 +198,11 @@ def run(
 
 def stages(folder: Path, messages: list[bytes], key: SecretKey) -> dict[str, float]:
     """CPU seconds a reading of each stage in our process alone."""
-    sample = messages[:1500]
-    readings = len(sample) * EACH
-    cost = {}
-
-    def timed(name: str, work: object) -> None:
-        started = time.process_time()
-        work()
-        cost[name] = (time.process_time() - started) / readings
-
-    timed("verify", lambda: [open_note(note, (key.public,)) for note in sample])
-    envelopes = [parse(split(note)[0]) for note in sample]
-    timed("parse", lambda: [parse(split(note)[0]) for note in sample])
-    ring = Keyring.open(folder / "keys", SITE)
-    journal = Journal(folder / "alone.db", SITE, ring.checkpoints)
-    drafts = [
-        Draft(EntryKind.ENVELOPE, note, identity(split(note)[0]), envelope=envelope)
-        for note, envelope in zip(sample, envelopes, strict=True)
-    ]
-    timed("commit", lambda: [journal.append(drafts[i : i + 200]) for i in range(0, 1500, 200)])
-    journal.close()
+    made = common_stages(folder, messages, key, EACH)
+    envelopes = [draft.envelope for draft in made.drafts if draft.envelope is not None]
     heads: dict[object, str] = {}
-    timed("lines", lambda: [ready_lines(envelope, heads) for envelope in envelopes])
-    cost["mqtt_receive"] = receive_cost(folder, sample) / readings
-    return cost
+    made.timed("lines", lambda: [ready_lines(envelope, heads) for envelope in envelopes])
+    return made.cost
 
 
 def ready_lines(envelope: object, heads: dict[object, str]) -> list[str]:

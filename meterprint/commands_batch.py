@@ -77,9 +77,11 @@ def show_batch(
     footprint(name, state=state, json=json)
 
 
-def _event(state: Path, body: dict[str, Any], json: bool) -> None:
+def _event(state: Path, body: dict[str, Any], at: str, event_id: str, json: bool) -> None:
     from meterprint.site import open_site
 
+    moment = parse_moment(at, "--at") if at else time.time_ns()
+    body = {**body, "id": event_id or str(uuid.uuid4()), "t": str(moment)}
     site = open_site(state)
     try:
         fact, new = site.events.take(body, "cli")
@@ -110,16 +112,14 @@ def start_batch(
     json: JsonOption = False,
 ) -> None:
     """State that a batch starts. / 批次开始。"""
-    moment = parse_moment(at, "--at") if at else time.time_ns()
     body = {
-        "id": event_id or str(uuid.uuid4()),
         "line": line,
         "batch": name,
         "product": product,
         "event": "start",
-        "t": str(moment),
+        "supersedes": supersedes,
     }
-    _event(state, {**body, "supersedes": supersedes}, json)
+    _event(state, body, at, event_id, json)
 
 
 @batch.command("end")
@@ -135,17 +135,15 @@ def end_batch(
     json: JsonOption = False,
 ) -> None:
     """State that a batch ends. / 批次结束。"""
-    moment = parse_moment(at, "--at") if at else time.time_ns()
     body = {
-        "id": event_id or str(uuid.uuid4()),
         "line": line,
         "batch": name,
         "event": "end",
         "good": good,
         "scrap": scrap,
-        "t": str(moment),
+        "supersedes": supersedes,
     }
-    _event(state, {**body, "supersedes": supersedes}, json)
+    _event(state, body, at, event_id, json)
 
 
 @batch.command("declare")
@@ -165,9 +163,7 @@ def declare_amount(
     json: JsonOption = False,
 ) -> None:
     """State what a source that no meter sees gave to a batch. / 申报批次的未计量排放源用量。"""
-    moment = parse_moment(at, "--at") if at else time.time_ns()
     body = {
-        "id": event_id or str(uuid.uuid4()),
         "line": line,
         "batch": name,
         "event": "declare",
@@ -175,9 +171,9 @@ def declare_amount(
         "quantity": quantity,
         "unit": unit,
         "u_percent": u_percent,
-        "t": str(moment),
+        "supersedes": supersedes,
     }
-    _event(state, {**body, "supersedes": supersedes}, json)
+    _event(state, body, at, event_id, json)
 
 
 @batch.command("import")

@@ -260,28 +260,30 @@ def influxd(*, look: bool) -> Answer:
     if go is None:
         return Answer("missing", remedy)
     say(f"building influxd {INFLUX_VERSION} into {target.parent} (about a minute)")
+    flags = [f"-ldflags=-s -w -X main.version={INFLUX_VERSION}"]
+    if not go_install(go, [*flags, INFLUX_MODULE], target, toolchain="local"):
+        return Answer("missing", remedy)
+    return Answer("installed", str(target))
+
+
+def go_install(go: str, arguments: Sequence[str], target: Path, *, toolchain: str) -> bool:
+    """Build the program named like `target` and put it there whole; False where it fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         done = run(
-            [
-                go,
-                "install",
-                "-trimpath",
-                f"-ldflags=-s -w -X main.version={INFLUX_VERSION}",
-                INFLUX_MODULE,
-            ],
+            [go, "install", "-trimpath", *arguments],
             CGO_ENABLED="0",
-            GOTOOLCHAIN="local",
+            GOTOOLCHAIN=toolchain,
             GOFLAGS="-modcacherw",
             GOPATH=f"{work}/path",
             GOBIN=f"{work}/bin",
             GOCACHE=f"{work}/cache",
         )
-        built = Path(work) / "bin" / "influxd"
+        built = Path(work) / "bin" / target.name
         if not done or not built.exists():
-            return Answer("missing", remedy)
+            return False
         built.replace(target)
-    return Answer("installed", str(target))
+    return True
 
 
 def rust_fault() -> str:

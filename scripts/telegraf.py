@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.servers import Answer, cache, go_program, run, say
+from scripts.servers import Answer, cache, go_install, go_program, say
 
 VERSION = "1.39.3"
 MODULE = f"github.com/influxdata/telegraf/cmd/telegraf@v{VERSION}"
@@ -41,21 +40,9 @@ def telegraf(*, look: bool) -> Answer:
     if go is None:
         return Answer("missing", remedy)
     say(f"building Telegraf {VERSION} into {target.parent} (about half a minute)")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        done = run(
-            [go, "install", "-trimpath", "-ldflags=-s -w", "-tags", PARTS, MODULE],
-            CGO_ENABLED="0",
-            GOTOOLCHAIN="auto",
-            GOFLAGS="-modcacherw",
-            GOPATH=f"{work}/path",
-            GOBIN=f"{work}/bin",
-            GOCACHE=f"{work}/cache",
-        )
-        built = Path(work) / "bin" / "telegraf"
-        if not done or not built.exists():
-            return Answer("missing", remedy)
-        built.replace(target)
+    flags = ["-ldflags=-s -w", "-tags", PARTS]
+    if not go_install(go, [*flags, MODULE], target, toolchain="auto"):
+        return Answer("missing", remedy)
     return Answer("installed", str(target))
 
 
