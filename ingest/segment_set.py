@@ -66,10 +66,12 @@ class SegmentSet:
                 found.append((segment, rows))
         return sorted(found, key=lambda pair: pair[1].t_min)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool) -> list[Rows]:
-        """Rows of a channel with start ≤ t < end, of each segment."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool, keep: bool = True
+    ) -> list[Rows]:
+        """Rows of a channel with start ≤ t < end, of each segment; `keep` as a segment has it."""
         return [
-            segment.rows(place, start, end, amounts=amounts)
+            segment.rows(place, start, end, amounts=amounts, keep=keep)
             for segment, place in self._places(key)
             if place.t_max >= start and place.t_min < end
         ]

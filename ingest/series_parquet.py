@@ -116,18 +116,30 @@ class ParquetStore:
         """Changes whenever readings of a channel come or move: what was read before may be old."""
         return self._moves, self._tail.added.get(key, 0)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
-        """Readings of a channel with start ≤ t < end, as arrays."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool = False, keep: bool = True
+    ) -> Rows:
+        """Readings of a channel with start ≤ t < end, as arrays.
+
+        Not to `keep`: what is read is not expected to be asked for again.
+        """
         with self._lock:
-            parts = self._segments.rows(key, start, end, amounts=amounts)
+            parts = self._segments.rows(key, start, end, amounts=amounts, keep=keep)
             return merged([*parts, *(tail.rows(key, start, end) for tail in self._tails())])
 
     def near(
-        self, key: SeriesKey, start: int, end: int, margin: int, *, amounts: bool = False
+        self,
+        key: SeriesKey,
+        start: int,
+        end: int,
+        margin: int,
+        *,
+        amounts: bool = False,
+        keep: bool = True,
     ) -> Rows:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         with self._lock:
-            inner = self.rows(key, start, end, amounts=amounts)
+            inner = self.rows(key, start, end, amounts=amounts, keep=keep)
             if margin <= 0:
                 return inner
             sides = [
