@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +13,7 @@ from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from footprint.sweep import Excerpt, Window, sweep
 from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
     PYTHON,
@@ -154,11 +155,25 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def _compute(self, key: SeriesKey, cuts: Sequence[int]) -> list[Activity]:
+    def sweep(self, windows: Iterable[Window]) -> None:
+        """Remember windows that will be asked for; their readings are read once for all."""
+        missing = [window for window in windows if window not in self._windows]
+        if missing and self.key is not None and self.register.kind != "gauge":
+            for window, activity in sweep(self._readings, self.key, missing, self._compute):
+                self.remember(window, activity)
+
+    def knows(self, window: Window) -> bool:
+        """Whether a window is remembered."""
+        return window in self._windows
+
+    def _compute(
+        self, key: SeriesKey, cuts: Sequence[int], excerpt: Excerpt | None = None
+    ) -> list[Activity]:
+        held = excerpt or self._readings
         if self.register.kind == "counter":
-            series = self._readings.read(key, cuts[0], cuts[-1], MARGIN)
+            series = held.read(key, cuts[0], cuts[-1], MARGIN)
         else:  # an amount that starts before the window may reach into it
-            series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
+            series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
         before: Stretch | None = None
         for stretch in self.stretches:

@@ -127,6 +127,11 @@ class ParquetStore:
             parts = self._segments.rows(key, start, end, amounts=amounts, keep=keep)
             return merged([*parts, *(tail.rows(key, start, end) for tail in self._tails())])
 
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Sealed readings of a channel in [start, end), about; nothing is decoded for it."""
+        with self._lock:
+            return self._segments.estimate(key, start, end)
+
     def near(
         self,
         key: SeriesKey,
