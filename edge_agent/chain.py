@@ -10,16 +10,8 @@ from pathlib import Path
 
 from edge_agent.outbox import Outgoing
 from edge_agent.source import RawReading
-from mrv.envelope import (
-    MAX_BYTES,
-    MAX_READINGS,
-    Clock,
-    Column,
-    Envelope,
-    Event,
-    Head,
-    render,
-)
+from mrv.column import MAX_READINGS, Column
+from mrv.envelope import MAX_BYTES, Clock, Envelope, Event, Head, render
 from mrv.verification.note import SecretKey, identity, sign
 
 SIGNATURE_ROOM = 400

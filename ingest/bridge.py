@@ -27,7 +27,8 @@ from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
 from ingest.quarantine import Quarantine
 from ingest.quarantine import Refused as Kept
 from mrv.channel import ChannelKind, ChannelTable, render_table
-from mrv.envelope import MAX_READINGS, Clock, ClockState, Envelope, Event, column_times
+from mrv.column import MAX_READINGS, column_times
+from mrv.envelope import Clock, ClockState, Envelope, Event
 from mrv.verification.note import SecretKey, identity, sign
 
 AT_ONCE_S = 0.01

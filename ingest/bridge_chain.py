@@ -15,17 +15,8 @@ from pathlib import Path
 from ingest.bridge_decode import Row
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal
-from mrv.envelope import (
-    MAX_BYTES,
-    MAX_READINGS,
-    Clock,
-    Column,
-    Envelope,
-    Event,
-    Head,
-    parse,
-    render,
-)
+from mrv.column import MAX_READINGS, Column
+from mrv.envelope import MAX_BYTES, Clock, Envelope, Event, Head, parse, render
 from mrv.errors import WireError
 from mrv.verification.note import SecretKey, identity, sign, split
 
