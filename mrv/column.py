@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from mrv.strict_json import MAX_SAFE_INTEGER, Record, is_plain
 
@@ -37,6 +37,21 @@ class Column:
 def column_times(column: Column) -> list[int]:
     """Times of the readings of a column, ns UTC."""
     return list(accumulate(column.dt, initial=column.t0))[1:]
+
+
+def column_of(
+    ch: str,
+    times: Sequence[int],
+    v: Sequence[int | None],
+    q: Sequence[str],
+    *,
+    raw: Sequence[str] = (),
+    length: Sequence[int] = (),
+    tag: Sequence[str | None] = (),
+) -> Column:
+    """The column of readings with these times (ns UTC, never falling, at least one)."""
+    dt = [0, *(b - a for a, b in pairwise(times))]
+    return Column(ch, times[0], dt, v, q, raw, length, tag)
 
 
 def _ints(record: Record, name: str, size: int, low: int) -> list[int]:

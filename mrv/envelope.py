@@ -17,6 +17,10 @@ WIRE_VERSION = 1
 """The version this module writes and reads."""
 MAX_BYTES = 64 * 1024
 """Largest signed note, bytes (design §3; the entry length of tlog-tiles is a uint16)."""
+MAX_EVENTS = 1000
+"""Most events in one envelope."""
+MAX_REASON = 256
+"""Characters of the longest reason of an event."""
 
 
 class ClockState(StrEnum):
@@ -134,7 +138,7 @@ def _event(record: Record) -> Event:
         t=record.nanoseconds("t"),
         end=record.optional_nanoseconds("end"),
         channel=record.text("ch", limit=128, default=""),
-        reason=record.text("reason", default=""),
+        reason=record.text("reason", limit=MAX_REASON, default=""),
     )
     if event.kind not in ("start", "stop", "gap"):
         raise record.fault("kind", "start, stop or gap")
@@ -186,7 +190,7 @@ def parse(text: bytes) -> Envelope:
         clk=_clock(record.record("clk")),
         cfg=record.text("cfg", limit=64),
         cols=read_columns(record),
-        ev=tuple(_event(r) for r in record.records("ev", limit=MAX_READINGS)),
+        ev=tuple(_event(r) for r in record.records("ev", limit=MAX_EVENTS)),
         ocmf=tuple(read_texts(record, "ocmf", len(record.array("ocmf"))))
         if "ocmf" in record
         else (),
