@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-from mrv.envelope import Column, column_times
+from mrv.column import Column, column_times
 from mrv.series import Series
 
 Row = tuple[int, int, int, str]

@@ -19,7 +19,8 @@ from ingest.manifest import MANIFEST
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
-from mrv.envelope import Envelope, column_times, parse
+from mrv.column import column_times
+from mrv.envelope import Envelope, parse
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity

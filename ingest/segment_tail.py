@@ -8,7 +8,7 @@ import numpy as np
 
 from footprint.held_series import HeldSeries
 from ingest.segment import Rows, no_rows
-from mrv.envelope import Column
+from mrv.column import Column
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 

@@ -19,7 +19,8 @@ from ingest.link_block import Extent, extents, read_blocks, read_meta, render_li
 from ingest.segment import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import SealedBlock, StoredChain
-from mrv.envelope import Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
 from mrv.series import Series, SeriesKey
 
