@@ -118,16 +118,9 @@ def _size(rows: Rows, *, amounts: bool) -> int:
     return len(rows) * (AMOUNT_BYTES if amounts else PLAIN_BYTES)
 
 
-def read_all(directory: Path, entries: Sequence[SegmentEntry]) -> dict[SeriesKey, Rows]:
-    """All rows of some segments by channel, past the cache."""
-    channels: dict[SeriesKey, list[Rows]] = {}
-    for entry in entries:
-        segment = Segment(directory / entry.file, entry.footer, _uncached)
-        for key, place in segment.directory.items():
-            rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
-            channels.setdefault(key, []).append(rows)
-        segment.close()
-    return {key: merged(parts) for key, parts in channels.items()}
+def past_cache(directory: Path, entries: Sequence[SegmentEntry]) -> list[Segment]:
+    """Segments opened for somebody who reads each row group once."""
+    return [Segment(directory / entry.file, entry.footer, _uncached) for entry in entries]
 
 
 def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:
