@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
+from ingest.envelope_reading import read_envelope
 from mrv.channel import ChannelTable, parse_table
-from mrv.envelope import MAX_BYTES, Envelope, parse
+from mrv.envelope import MAX_BYTES, Envelope
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
     BadSignature,
@@ -105,10 +106,10 @@ def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
     an envelope, or it would stand in the journal as a table in place of the real one.
     """
     try:
-        return parse_table(text) if table else parse(text)
+        return parse_table(text) if table else read_envelope(text)
     except MeterprintError:
         with suppress(MeterprintError):
-            return parse(text) if table else parse_table(text)
+            return read_envelope(text) if table else parse_table(text)
         raise
 
 
