@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ingest.journal import Journal
 from ingest.envelope_reading import read_envelope
+from ingest.journal import Journal
 from mrv.envelope import Envelope
 from mrv.errors import WireError
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink, chain_link
