@@ -26,9 +26,11 @@ class SegmentSet:
         self._segments: dict[str, Segment] = {}
         self._groups: OrderedDict[tuple[str, int, bool], Rows] = OrderedDict()
         self._bytes = 0
+        self._spans: dict[SeriesKey, tuple[int, int] | None] = {}
 
     def hold(self, entries: Sequence[SegmentEntry]) -> None:
         """Open what is new in the list and let go of what is no longer in it."""
+        self._spans.clear()
         known = {entry.file: entry for entry in entries}
         for name in set(known) - set(self._segments):
             path = self._directory / name
@@ -54,9 +56,14 @@ class SegmentSet:
         """Channels that have rows."""
         return {key for segment in self._segments.values() for key in segment.directory}
 
-    def spans(self, key: SeriesKey) -> list[tuple[int, int]]:
-        """First and last time of a channel in each segment that has it, ns."""
-        return [(place.t_min, place.t_max) for _, place in self._places(key)]
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """First and last time of a channel, ns; None where no segment has it."""
+        if key not in self._spans:
+            places = [place for _, place in self._places(key)]
+            first = min((place.t_min for place in places), default=0)
+            last = max((place.t_max for place in places), default=0)
+            self._spans[key] = (first, last) if places else None
+        return self._spans[key]
 
     def _places(self, key: SeriesKey) -> list[tuple[Segment, ChannelRows]]:
         found = []

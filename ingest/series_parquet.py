@@ -162,16 +162,26 @@ class ParquetStore:
             [""] * size if rows.tag is None else rows.tag.tolist(),
         )
 
+    def recent(self, key: SeriesKey, start: int, end: int, margin: int) -> Series | None:
+        """As `near`, where the newest readings hold the whole answer; None where they may not."""
+        with self._lock:
+            held = self._tail.channels.get(key)
+            if held is None or any(key in tail.channels for tail in self._frozen):
+                return None
+            sealed = self._segments.span(key)
+            return held.read_after(None if sealed is None else sealed[1], start, end, margin)
+
     def span(self, key: SeriesKey) -> tuple[int, int] | None:
         """Times of the first and last reading of a channel, ns; None where there is none."""
         with self._lock:
-            spans = self._segments.spans(key)
+            found = self._segments.span(key)
             for tail in self._tails():
                 held = tail.series(key)
                 span = held.span() if held is not None else None
                 if span is not None:
-                    spans.append(span)
-        return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
+                    first, last = found or span
+                    found = min(first, span[0]), max(last, span[1])
+        return found
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""

@@ -210,6 +210,9 @@ class StoredReadings(EnvelopeIndex):
 
     def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings by their signed times in [start, end), up to `margin` good ones beside."""
+        recent = self.store.recent(key, start, end, margin)
+        if recent is not None:
+            return recent
         amounts = key in self._longest or key in self._spans
         mark = self.store.mark(key)
         page = self._pages.get(key)
