@@ -103,8 +103,11 @@ class Engine:
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
 
-    def forget(self, channel: str, start: int, end: int) -> None:
-        """Readings of `<instrument>.<register>` came in [start, end]; drop what they may change."""
+    def forget(self, channel: str, start: int, end: int, first: int) -> None:
+        """Readings of `<instrument>.<register>` came from `first` on; drop what they may change.
+
+        That is time in [start, end], ns.
+        """
         instrument, _, register = channel.partition(".")
         held = self.meters.get((instrument, register))
         if held is None:
@@ -112,7 +115,7 @@ class Engine:
         if held.key is None:
             del self.meters[instrument, register]
         else:
-            held.forget(start, end)
+            held.forget(start, end, first)
 
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""

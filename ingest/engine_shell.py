@@ -155,7 +155,7 @@ class EngineShell(EngineIntake):
         self._told.clear()
         for key, (first, last) in self._touched.items():
             low, high = self._reach(key, first, last)
-            self.engine.forget(key.channel, low, high)
+            self.engine.forget(key.channel, low, high, first)
             lines = lines_of(plants, key.channel.partition(".")[0])
             self._wanted |= batches_around(self.engine, Touched(lines, low, high))
         self._touched.clear()

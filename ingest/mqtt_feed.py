@@ -63,6 +63,8 @@ class Arrived(NamedTuple):
     """Whether the broker says it has sent it before."""
     cut: bool
     """Whether it was longer than MAX_MESSAGE."""
+    retained: bool
+    """Whether the broker had kept it from before we subscribed (MQTT 3.1.1 §3.3.1.3)."""
 
 
 class MqttFeed:
@@ -192,18 +194,15 @@ class MqttFeed:
         packets = self._waiting or self._read(timeout)
         self._waiting = packets[AT_ONCE:]
         found = []
-        for head, body, cut in packets[:AT_ONCE]:
+        for head, body, long in packets[:AT_ONCE]:
             if head & 0xF0 == wire.PUBLISH:
                 try:
                     topic, payload, mid, again = wire.opened(body, head)
                 except WireError as error:
                     self.close()
                     raise FeedLost(f"the broker does not speak MQTT: {error}") from error
-                found.append(
-                    Arrived(
-                        topic, payload[:MAX_MESSAGE], mid, again, cut or len(payload) > MAX_MESSAGE
-                    )
-                )
+                cut = long or len(payload) > MAX_MESSAGE
+                found.append(Arrived(topic, payload[:MAX_MESSAGE], mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.PINGRESP:
                 self._pinged = 0.0
             elif head & 0xF0 == wire.SUBACK:

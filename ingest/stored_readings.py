@@ -19,7 +19,8 @@ from ingest.link_block import Extent, extents, read_blocks, read_meta, render_li
 from ingest.segment import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import SealedBlock, StoredChain
-from mrv.envelope import Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
 from mrv.series import Series, SeriesKey
 
@@ -209,6 +210,9 @@ class StoredReadings(EnvelopeIndex):
 
     def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings by their signed times in [start, end), up to `margin` good ones beside."""
+        recent = self.store.recent(key, start, end, margin)
+        if recent is not None:
+            return recent
         amounts = key in self._longest or key in self._spans
         mark = self.store.mark(key)
         page = self._pages.get(key)
