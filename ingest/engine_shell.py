@@ -17,6 +17,7 @@ from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
+from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from footprint.restatement import Touched, batches_around, lines_of, reach, restated
@@ -205,14 +206,13 @@ class EngineShell(EngineIntake):
         result = self.engine.batch(name)
         if result is None:
             return False
-        known = self.results.digest(name)
-        digest = result.digest()
-        if not self.results.put(name, result, digest):
+        if not self.results.put(name, result):
             return False
-        if known != digest and result.state is not BatchState.PROVISIONAL:
-            per_unit = result.per_unit or result.to_json()["footprint"]
+        if result.state is not BatchState.PROVISIONAL:
+            digest = self.results.digest(name)
+            per_unit = result.per_unit or decimal_text(result.footprint)
             self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
-        return known != digest
+        return True
 
     def wait_change(self, version: int, timeout: float) -> int:
         """Block until results are newer than `version` or the time is over; the version now."""
