@@ -59,6 +59,7 @@ class Engine:
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
         self._sources: dict[tuple[int, str], list[EmissionSource]] = {}
         self._metered: dict[int, Metered] = {}
+        self._lines: dict[str, frozenset[str]] | None = None
         self._places: dict[str, tuple[Batch, Timeline] | None] = {}
         self.rows: dict[str, dict[str, Remembered]] = {}
         """Rows of open batches, by batch and source."""
@@ -177,6 +178,16 @@ class Engine:
             held = [s for s in plant.sources if line in s.lines and s.outside is None]
             self._sources[id(plant), line] = held
         return held
+
+    def lines_of(self, instrument: str) -> frozenset[str]:
+        """Lines an instrument serves under any plant model."""
+        if self._lines is None:
+            found: dict[str, set[str]] = {}
+            for _, plant in self.knowledge.plants:
+                for source in plant.sources:
+                    found.setdefault(source.instrument, set()).update(source.lines)
+            self._lines = {name: frozenset(lines) for name, lines in found.items()}
+        return self._lines.get(instrument, frozenset())
 
     def metered(self, plant: PlantModel, source: EmissionSource) -> Metered | None:
         """The source with its meter; None where it has none."""
