@@ -404,3 +404,8 @@ def _render_event(event: Event) -> dict[str, object]:
 def column_times(column: Column) -> list[int]:
     """Times of the readings of a column, ns UTC."""
     return list(accumulate(column.dt, initial=column.t0))[1:]
+
+
+def column_bounds(column: Column) -> tuple[int, int]:
+    """Times of the first and last reading of a column, ns UTC."""
+    return column.t0 + column.dt[0], column.t0 + sum(column.dt)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mrv.envelope import Envelope, Head
+from mrv.envelope import Envelope, Head, column_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def chain_link(envelope: Envelope, identity: str) -> ChainLink:
     """
     times = [event.t if event.end is None else min(event.end, envelope.t) for event in envelope.ev]
     for column in envelope.cols:
-        times += (column.t0 + column.dt[0], column.t0 + sum(column.dt))
+        times += column_bounds(column)
     after = envelope.after
     return ChainLink(
         agent=envelope.agent,
