@@ -238,10 +238,8 @@ class Subscriber:
         committed = self._until_taken(lambda: self._receiver.take(kept)) if kept else []
         if committed is None:
             return False
-        now = time.monotonic()
-        for item in committed:
-            if item.new and item.accepted.draft.envelope is not None:
-                self._wants.saw(item.accepted.draft.envelope, now)
+        new = (item.accepted.draft.envelope for item in committed if item.new)
+        self._wants.saw((envelope for envelope in new if envelope is not None), time.monotonic())
         if committed and self._on_committed is not None:
             self._on_committed(committed)
         for agent, stream, note in self._receiver.receipts(committed):
