@@ -182,8 +182,11 @@ class EngineIntake:
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             first, last = column_bounds(column)
-            low, high = self._touched.get(key, (first, last))
-            self._touched[key] = (min(low, first), max(high, last))
+            known = self._touched.get(key)
+            if known is None:
+                self._touched[key] = first, last
+            elif first < known[0] or last > known[1]:
+                self._touched[key] = min(first, known[0]), max(last, known[1])
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, where this process may write one."""
