@@ -35,7 +35,7 @@ class Quarantined:
     """A message that proves nothing."""
 
     reason: str
-    """Code: too_large | malformed | unknown_agent | bad_signature."""
+    """Code: too_large | malformed | unknown_agent | revoked_key | bad_signature."""
     detail: str
     """What was seen."""
 
@@ -64,6 +64,7 @@ def judge(
     keys_of: Callable[[str], Sequence[PublicKey]],
     *,
     table: bool = False,
+    revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
 ) -> Accepted | Quarantined:
     """Decide on a message that came on the topic of `agent`; `table` on its birth topic."""
     if len(note) > MAX_BYTES:
@@ -73,13 +74,13 @@ def judge(
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
-    if not keys:
-        return Quarantined("unknown_agent", agent)
     try:
         opened = open_note(note, keys)
-    except BadSignature as error:
-        return Quarantined("bad_signature", str(error))
-    except (UnknownSigner, MalformedNote) as error:
+    except (BadSignature, UnknownSigner, MalformedNote) as error:
+        if _signed_by(note, revoked_keys_of(agent)):
+            return Quarantined("revoked_key", f"a key of {agent} that was revoked has signed it")
+        if not keys:
+            return Quarantined("unknown_agent", agent)
         return Quarantined("bad_signature", str(error))
     if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
         return Quarantined("bad_signature", ADDED)
@@ -96,6 +97,14 @@ def judge(
     if spoken.site != site:
         return Accepted(Draft(kind, note, name), "another site")
     return Accepted(Draft(kind, note, name, envelope=envelope))
+
+
+def _signed_by(note: bytes, keys: Sequence[PublicKey]) -> bool:
+    try:
+        open_note(note, keys)
+    except MeterprintError:
+        return False
+    return True
 
 
 def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:

@@ -98,11 +98,13 @@ class Receiver:
         quarantine: Quarantine,
         key: SecretKey,
         keys_of: Callable[[str], Sequence[PublicKey]],
+        revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
     ) -> None:
         self._journal = journal
         self._quarantine = quarantine
         self._key = key
         self._keys_of = keys_of
+        self._revoked_keys_of = revoked_keys_of
         self.tally = Tally()
 
     def _judge(self, message: Message) -> Accepted | Quarantined:
@@ -112,6 +114,7 @@ class Receiver:
             self._journal.site,
             self._keys_of,
             table=message.kind == "birth",
+            revoked_keys_of=self._revoked_keys_of,
         )
 
     def take(self, messages: Sequence[Message]) -> list[Committed]:
