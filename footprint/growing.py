@@ -83,8 +83,9 @@ class GrowingWindows:
         if window[1] > stretch.end or series.t[-1] >= stretch.end:
             return None
         more = self._law(series, window, stretch)
-        self._stand(window, held, series, more)
-        return _listed(held.earlier, stretch, held.found + more)
+        found = held.found + more
+        self._stand(window, held, series, more, found)
+        return (*held.earlier, (stretch, found)) if something(found) else held.earlier
 
     def begin(
         self,
@@ -107,16 +108,22 @@ class GrowingWindows:
             return
         earlier = tuple(part for part in parts if part[0] is not stretch)
         found = next((part for known, part in parts if known is stretch), WindowSum())
-        self._stand(window, Standing(stretch, first, first, earlier, WindowSum()), piece, found)
+        nothing = Standing(stretch, first, first, earlier, WindowSum())
+        self._stand(window, nothing, piece, found, found)
 
     def _law(self, series: Series, window: tuple[int, int], stretch: Stretch) -> WindowSum:
         kernels = PYTHON if len(series) <= SHORT else self._kernels
         return counter_windows(series, window, stretch.law, kernels)[0]
 
     def _stand(
-        self, window: tuple[int, int], held: Standing, piece: Series, more: WindowSum
+        self,
+        window: tuple[int, int],
+        held: Standing,
+        piece: Series,
+        more: WindowSum,
+        found: WindowSum,
     ) -> None:
-        """Move a standing on: `more` is what the steps of `piece` add to it.
+        """Move a standing on: the steps of `piece` add `more` to it, which makes `found`.
 
         Where nothing odd was seen each good reading ended a step, and no reading that is still to
         come can change that. Else a reading is looked for that ended a step and has so many after
@@ -129,7 +136,6 @@ class GrowingWindows:
         if not any(more.counts[state] for state in ODD):
             last = int(piece.t[good[-1]])
             if last >= held.anchor:
-                found = held.found + more
                 self._enter(window[0], Standing(stretch, last, last, held.earlier, found))
             return
         for place in range(len(good) - law.DIP_RUN - 1, 0, -1):
@@ -138,10 +144,10 @@ class GrowingWindows:
                 return
             if self._ends_step(piece, good, place, stretch):
                 rest = Series(piece.t[here:], piece.v[here:], piece.ok[here:])
-                found = held.found + (more - self._law(rest, window, stretch))
+                up_to = found - self._law(rest, window, stretch)
                 settled = int(piece.t[good[place + law.DIP_RUN]])
                 anchor = int(piece.t[here])
-                self._enter(window[0], Standing(stretch, anchor, settled, held.earlier, found))
+                self._enter(window[0], Standing(stretch, anchor, settled, held.earlier, up_to))
                 return
 
     def _ends_step(self, piece: Series, good: Sequence[int], place: int, stretch: Stretch) -> bool:
@@ -157,12 +163,6 @@ class GrowingWindows:
         while len(self._held) >= WINDOWS:
             del self._held[next(iter(self._held))]
         self._held[start] = standing
-
-
-def _listed(
-    earlier: tuple[tuple[Stretch, WindowSum], ...], stretch: Stretch, found: WindowSum
-) -> tuple[tuple[Stretch, WindowSum], ...]:
-    return (*earlier, (stretch, found)) if something(found) else earlier
 
 
 def _last_good(piece: Series) -> list[int]:

@@ -42,6 +42,8 @@ class Activity:
     """Sums by stretch; millionths of the resolution before any ratio."""
 
     def __add__(self, other: Activity) -> Activity:
+        if not self.parts or not other.parts:
+            return self if self.parts else other
         merged: list[tuple[Stretch, WindowSum]] = list(self.parts)
         for stretch, window in other.parts:
             for place, (known, held) in enumerate(merged):
@@ -60,6 +62,8 @@ class Activity:
     @property
     def total(self) -> WindowSum:
         """All stretches as one window (weights of different curves left out)."""
+        if len(self.parts) == 1 and not self.parts[0][1].weights:
+            return self.parts[0][1]
         sums = WindowSum()
         for _, part in self.parts:
             sums += WindowSum(

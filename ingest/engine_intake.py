@@ -20,7 +20,7 @@ from ingest.manifest import MANIFEST
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
-from mrv.column import column_times
+from mrv.column import column_bounds
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
@@ -181,9 +181,12 @@ class EngineIntake:
     def _touch_envelope(self, envelope: Envelope) -> None:
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
-            times = column_times(column)
-            low, high = self._touched.get(key, (times[0], times[-1]))
-            self._touched[key] = (min(low, times[0]), max(high, times[-1]))
+            first, last = column_bounds(column)
+            known = self._touched.get(key)
+            if known is None:
+                self._touched[key] = first, last
+            elif first < known[0] or last > known[1]:
+                self._touched[key] = min(first, known[0]), max(last, known[1])
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, where this process may write one."""

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.manifest import footer_hash
 from ingest.segment_rows import FAR, Rows, merged, no_rows, place_of
 from ingest.segment_writer import (
     DIRECTORY,
     LENGTH_COLUMN,
     TAG_COLUMN,
     TIME_COLUMN,
-    footer_hash,
     render_segment,
 )
 from mrv.errors import MeterprintError
