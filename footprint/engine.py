@@ -125,6 +125,19 @@ class Engine:
         else:
             held.forget(start, end, first)
 
+    def reaches(self, channel: str, moment: int) -> int:
+        """Time up to which readings of a channel at `moment` may change steps, ns; OPEN = all."""
+        instrument, _, register = channel.partition(".")
+        held = self.meters.get((instrument, register))
+        plants = [] if held is not None else self.knowledge.plants
+        for _, plant in reversed(plants):
+            known = plant.instrument(instrument)
+            meant = known.register(register) if known is not None else None
+            if known is not None and meant is not None:
+                held = self.meter(plant, known, meant)
+                break
+        return moment if held is None else held.reaches(moment)
+
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""
         found = self.find(name)
