@@ -162,7 +162,9 @@ class EngineIntake:
         self._index = index + 1
         self.readings.add_envelope(identity, envelope)
         self._memory_readings += envelope.readings
+        rivals = self.readings.take_rivals()
         if index >= self._based:
+            self._told.update(channel.partition(".")[0] for channel in rivals)
             self._touch_envelope(envelope)
 
     def _envelope(self, identity: str) -> Envelope | None:
