@@ -6,7 +6,7 @@ come from (`Readings`) and whether the law is compiled (`Kernels`) differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from footprint.authority import authorities
 from footprint.batch import BatchResult
@@ -16,9 +16,10 @@ from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan
+from footprint.pools import PoolPlan, windows_of
 from footprint.readings import Readings
 from footprint.stretch import stretches
+from footprint.sweep import Window
 from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
@@ -136,6 +137,38 @@ class Engine:
         if batch.end is not None:
             self.rows.pop(name, None)
         return BatchRun(self, plant, timeline, batch).result()
+
+    def foresee(self, batches: Iterable[Batch]) -> None:
+        """Compute what several ended batches will ask of their meters, each reading read once.
+
+        Meters that remember a batch's own time are taken to remember all of it. What is missing
+        here is computed when it is asked for; no figure depends on it.
+        """
+        wanted: dict[Meter, set[Window]] = {}
+        for batch in batches:
+            plant = self.knowledge.plant_at(batch.start)
+            if plant is None or batch.end is None:
+                continue
+            timeline, changeover = self.timeline(batch.line), plant.policy.changeover
+            for source in self.sources_of(plant, batch.line):
+                metered = self.metered(plant, source)
+                if metered is None:
+                    continue
+                plan = self.plan(source.lines, plant)
+                if source.shared:
+                    groups = [g for g in plan.groups_of(batch, batch.end) if not g.pending]
+                    asked = [(group.start, group.end) for group in groups]
+                    if all(metered.meter.knows(window) for window in asked):
+                        continue
+                else:
+                    own = timeline.tiles(batch.start, batch.end, changeover)
+                    if all(metered.meter.knows((tile.start, tile.end)) for tile in own):
+                        continue
+                    groups = plan.groups_of(batch, batch.end)
+                    asked = windows_of(timeline, batch, batch.end, groups, changeover)
+                wanted.setdefault(metered.meter, set()).update(asked)
+        for meter, windows in wanted.items():
+            meter.sweep(windows)
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""

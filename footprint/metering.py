@@ -14,6 +14,7 @@ from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from footprint.sweep import Excerpt, Window, sweep
 from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
     PYTHON,
@@ -221,6 +222,17 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
+    def sweep(self, windows: Iterable[Window]) -> None:
+        """Remember windows that will be asked for; their readings are read once for all."""
+        missing = [window for window in windows if not self.knows(window)]
+        if missing and self.key is not None and self.register.kind != "gauge":
+            for window, activity in sweep(self._readings, self.key, missing, self._compute):
+                self.remember(window, activity)
+
+    def knows(self, window: Window) -> bool:
+        """Whether a window is remembered, or has only to be carried on."""
+        return window in self._windows or self._growing.standing(*window) is not None
+
     def _last(self, key: SeriesKey, window: tuple[int, int]) -> Activity:
         """A counter's window, carried on where it has grown."""
         start, end = window
@@ -266,14 +278,17 @@ class Meter:
             if len(piece):
                 yield stretch, piece
 
-    def _compute(self, key: SeriesKey, cuts: Sequence[int]) -> list[Activity]:
+    def _compute(
+        self, key: SeriesKey, cuts: Sequence[int], excerpt: Excerpt | None = None
+    ) -> list[Activity]:
+        held = excerpt or self._readings
         pieces: Iterable[tuple[Stretch, Series]]
         if self.register.kind == "counter":
             law = counter_windows
-            pieces = self._pieces(self._readings.read(key, cuts[0], cuts[-1], MARGIN), cuts)
+            pieces = self._pieces(held.read(key, cuts[0], cuts[-1], MARGIN), cuts)
         else:  # an amount that starts before the window may reach into it
             law = amount_windows
-            series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
+            series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
             pieces = ((s, _amounts_in(series, s, tagged=False)) for s in self.stretches)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
         for stretch, piece in pieces:

@@ -40,6 +40,8 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
+AHEAD = 200
+"""Batches whose readings are read together."""
 CHANGES = 1000
 """Changes of results that are remembered for those who follow them."""
 NEAR = 5
@@ -186,6 +188,8 @@ class EngineShell(EngineIntake):
             for place, batch in enumerate(wanted):
                 if progress is not None and place % 20 == 0:
                     progress(place, len(wanted))
+                if place % AHEAD == 0:
+                    self.engine.foresee(wanted[place : place + AHEAD])
                 if self._compute(batch.id):
                     changed.append(batch.id)
             if wanted and progress is not None:

@@ -65,6 +65,16 @@ class SegmentSet:
             self._spans[key] = (first, last) if places else None
         return self._spans[key]
 
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Rows a channel has in [start, end), about: as if they lay evenly in each segment."""
+        found = 0
+        for _, place in self._places(key):
+            inside = min(end, place.t_max + 1) - max(start, place.t_min)
+            if inside > 0:
+                length = place.t_max + 1 - place.t_min
+                found += -(-(place.stop - place.first) * inside // length)
+        return found
+
     def _places(self, key: SeriesKey) -> list[tuple[Segment, ChannelRows]]:
         found = []
         for segment in self._segments.values():
@@ -73,10 +83,12 @@ class SegmentSet:
                 found.append((segment, rows))
         return sorted(found, key=lambda pair: pair[1].t_min)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool) -> list[Rows]:
-        """Rows of a channel with start ≤ t < end, of each segment."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool, keep: bool = True
+    ) -> list[Rows]:
+        """Rows of a channel with start ≤ t < end, of each segment; `keep` as a segment has it."""
         return [
-            segment.rows(place, start, end, amounts=amounts)
+            segment.rows(place, start, end, amounts=amounts, keep=keep)
             for segment, place in self._places(key)
             if place.t_max >= start and place.t_min < end
         ]
@@ -125,16 +137,9 @@ def _size(rows: Rows, *, amounts: bool) -> int:
     return len(rows) * (AMOUNT_BYTES if amounts else PLAIN_BYTES)
 
 
-def read_all(directory: Path, entries: Sequence[SegmentEntry]) -> dict[SeriesKey, Rows]:
-    """All rows of some segments by channel, past the cache."""
-    channels: dict[SeriesKey, list[Rows]] = {}
-    for entry in entries:
-        segment = Segment(directory / entry.file, entry.footer, _uncached)
-        for key, place in segment.directory.items():
-            rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
-            channels.setdefault(key, []).append(rows)
-        segment.close()
-    return {key: merged(parts) for key, parts in channels.items()}
+def past_cache(directory: Path, entries: Sequence[SegmentEntry]) -> list[Segment]:
+    """Segments opened for somebody who reads each row group once."""
+    return [Segment(directory / entry.file, entry.footer, _uncached) for entry in entries]
 
 
 def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:
