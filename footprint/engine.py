@@ -24,6 +24,8 @@ from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
+KEPT = 16
+"""Windows of a meter that stay in memory: those of a shift and its plant hours."""
 KEEPS_CHANNELS = frozenset(
     (
         "key_enrolled",
@@ -109,6 +111,11 @@ class Engine:
                 changed = True
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
+
+    def trim(self) -> None:
+        """Let go of windows of meters that nothing open rests on any more, by their number."""
+        for held in self.meters.values():
+            held.trim(KEPT)
 
     def forget(self, channel: str, start: int, end: int, first: int) -> None:
         """Readings of `<instrument>.<register>` came from `first` on; drop what they may change.

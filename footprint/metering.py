@@ -30,7 +30,7 @@ from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
 """Parts of a resolution that amounts are counted in."""
-NEAR = 64
+NEAR = 16
 """Moments whose neighbours are remembered."""
 
 
@@ -175,14 +175,11 @@ class Meter:
         if stale:
             self._latest = max((window[1] for window in self._windows), default=0)
 
-    def trim(self, before: int) -> None:
-        """Let go of what is remembered of the time before a moment, ns: it may be asked anew."""
-        self._growing.drop(before)
-        self._grown = None
-        for window in [w for w in self._windows if w[1] <= before]:
-            del self._windows[window]
-        for moment in [m for m in self._near if m < before]:
-            del self._near[moment]
+    def trim(self, kept: int) -> None:
+        """Let go of all windows but the `kept` latest; what is gone may be asked anew."""
+        if len(self._windows) > kept:
+            latest = sorted(self._windows, key=lambda window: (window[1], window[0]))[-kept:]
+            self._windows = {window: self._windows[window] for window in latest}
 
     @property
     def remembered(self) -> int:

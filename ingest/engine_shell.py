@@ -197,7 +197,14 @@ class EngineShell(EngineIntake):
         self._tell(changed)
         if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
             self.save()
+            self._trim()
+        elif len(wanted) > AHEAD:
+            self._trim()
         return changed
+
+    def _trim(self) -> None:
+        with self._lock:
+            self.engine.trim()
 
     def _tell(self, changed: Sequence[str]) -> None:
         """Tell everybody who waits or follows that these batches have other results."""
