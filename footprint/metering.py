@@ -34,7 +34,7 @@ MILLIONTHS = 10**6
 """Parts of a resolution that amounts are counted in."""
 FURTHER = 4
 """How many times as many readings are read where those beside a window leave its start open."""
-NEAR = 64
+NEAR = 16
 """Moments whose neighbours are remembered."""
 
 
@@ -179,14 +179,11 @@ class Meter:
         if stale:
             self._latest = max((window[1] for window in self._windows), default=0)
 
-    def trim(self, before: int) -> None:
-        """Let go of what is remembered of the time before a moment, ns: it may be asked anew."""
-        self._growing.drop(before)
-        self._grown = None
-        for window in [w for w in self._windows if w[1] <= before]:
-            del self._windows[window]
-        for moment in [m for m in self._near if m < before]:
-            del self._near[moment]
+    def trim(self, kept: int) -> None:
+        """Let go of all windows but the `kept` latest; what is gone may be asked anew."""
+        if len(self._windows) > kept:
+            latest = sorted(self._windows, key=lambda window: (window[1], window[0]))[-kept:]
+            self._windows = {window: self._windows[window] for window in latest}
 
     @property
     def remembered(self) -> int:
@@ -228,14 +225,14 @@ class Meter:
 
     def sweep(self, windows: Iterable[Window]) -> None:
         """Remember windows that will be asked for; their readings are read once for all."""
-        missing = [window for window in windows if window not in self._windows]
+        missing = [window for window in windows if not self.knows(window)]
         if missing and self.key is not None and self.register.kind != "gauge":
             for window, activity in sweep(self._readings, self.key, missing, self._compute):
                 self.remember(window, activity)
 
     def knows(self, window: Window) -> bool:
-        """Whether a window is remembered."""
-        return window in self._windows
+        """Whether a window is remembered, or has only to be carried on."""
+        return window in self._windows or self._growing.standing(*window) is not None
 
     def _last(self, key: SeriesKey, window: tuple[int, int]) -> Activity:
         """A counter's window, carried on where it has grown."""

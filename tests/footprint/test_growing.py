@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from footprint.authority import ALL_TIME, Authority
 from footprint.growing import WINDOWS
 from footprint.intake import MemoryReadings
-from footprint.metering import Meter
+from footprint.metering import NEAR, Meter
 from footprint.plant import Register
 from footprint.restatement import reach
 from footprint.stretch import FOREVER, Stretch
@@ -150,5 +150,6 @@ def test_a_window_that_grows_holds_what_one_added_up_anew_holds(seed):
             assert live.windows(cuts) == meter().windows(cuts), (seed, cuts)
             assert live.near(start) == meter().near(start)
         if choice.random() < 0.05:
-            live.trim(choice.randrange(0, 60) * S)
+            live.trim(2)
+            assert live.remembered <= 2 + WINDOWS + NEAR
     assert len(live._growing) <= WINDOWS
