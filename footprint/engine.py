@@ -161,10 +161,11 @@ class Engine:
     def foresee(self, batches: Iterable[Batch]) -> None:
         """Compute what several ended batches will ask of their meters, each reading read once.
 
-        Meters that remember a batch's own time are taken to remember all of it. What is missing
-        here is computed when it is asked for; no figure depends on it.
+        Meters that remember a batch's own time are taken to remember all of it, and what only one
+        batch asks for is left to it. What is missing here is computed when it is asked for; no
+        figure depends on it.
         """
-        wanted: dict[Meter, set[Window]] = {}
+        wanted: dict[Meter, list[list[Window]]] = {}
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
             if plant is None or batch.end is None:
@@ -186,9 +187,10 @@ class Engine:
                         continue
                     groups = plan.groups_of(batch, batch.end)
                     asked = windows_of(timeline, batch, batch.end, groups, changeover)
-                wanted.setdefault(metered.meter, set()).update(asked)
-        for meter, windows in wanted.items():
-            meter.sweep(windows)
+                wanted.setdefault(metered.meter, []).append(asked)
+        for meter, lists in wanted.items():
+            if len(lists) > 1:
+                meter.sweep({window for asked in lists for window in asked})
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""
