@@ -26,7 +26,8 @@ from ingest.rotation import DEFAULT_POLICY, PART, rotate
 from meterprint.plant_file import PlantFile
 from meterprint.site import Site, open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
-from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope
 from mrv.verification.note import SecretKey, identity, sign
 
 NAME = "bench"

@@ -11,16 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
+from ingest.envelope_reading import read_envelope
 from mrv.channel import ChannelTable, parse_table
-from mrv.envelope import MAX_BYTES, Envelope, parse
+from mrv.envelope import MAX_BYTES, Envelope
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
     BadSignature,
+    Claim,
     MalformedNote,
     PublicKey,
+    SignatureLine,
     UnknownSigner,
+    claims,
     identity,
-    open_note,
+    opened,
     split,
     written,
 )
@@ -28,6 +32,13 @@ from mrv.verification.note import (
 ADDED = "lines that no enrolled key has signed, or not as they are written"
 """Beside a genuine signature: a copy somebody has added to. It would be kept in place of the real
 note, as both have the identity of their text."""
+KeysOf = Callable[[str], Sequence[PublicKey]]
+"""Keys of an agent, by its name."""
+
+
+def no_keys(_: str) -> Sequence[PublicKey]:
+    """Nobody has any."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class Quarantined:
     """A message that proves nothing."""
 
     reason: str
-    """Code: too_large | malformed | unknown_agent | bad_signature."""
+    """Code: too_large | malformed | unknown_agent | revoked_key | bad_signature."""
     detail: str
     """What was seen."""
 
@@ -57,31 +68,62 @@ class Accepted:
         return self.sent_as or self.draft.identity
 
 
-def judge(
-    note: bytes,
-    agent: str,
-    site: str,
-    keys_of: Callable[[str], Sequence[PublicKey]],
-    *,
-    table: bool = False,
-) -> Accepted | Quarantined:
-    """Decide on a message that came on the topic of `agent`; `table` on its birth topic."""
-    if len(note) > MAX_BYTES:
-        return Quarantined("too_large", f"{len(note)} bytes")
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A message whose form is a signed note; whether its signatures hold is not known yet."""
+
+    note: bytes
+    """The whole note."""
+    text: bytes
+    """Its signed text."""
+    lines: tuple[SignatureLine, ...]
+    """Its signature lines."""
+    claimed: list[Claim]
+    """Those that name an enrolled key, with the key: all have to verify."""
+
+    def signed(self) -> list[tuple[PublicKey, bytes, bytes]]:
+        """(key, text, signature) to be verified."""
+        return [(key, self.text, line.signature) for key, line in self.claimed]
+
+
+def present(
+    note: bytes, agent: str, keys_of: KeysOf, size: int = 0, revoked_keys_of: KeysOf = no_keys
+) -> Presented | Quarantined:
+    """Look at the form of a message on the topic of `agent`; `size` bytes where it was cut short.
+
+    Nothing but the signature lines is looked at.
+    """
+    if max(size, len(note)) > MAX_BYTES:
+        return Quarantined("too_large", f"{max(size, len(note))} bytes")
     try:
         text, lines = split(note)
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
     if not keys:
-        return Quarantined("unknown_agent", agent)
+        return _refused(text, lines, revoked_keys_of(agent), "unknown_agent", agent)
+    return Presented(note, text, lines, claims(lines, keys))
+
+
+def decide(
+    shown: Presented,
+    holds: Sequence[bool],
+    agent: str,
+    site: str,
+    *,
+    table: bool = False,
+    revoked_keys_of: KeysOf = no_keys,
+) -> Accepted | Quarantined:
+    """Decide on a message; `holds` says whether each of its claims verifies.
+
+    It came on the topic of `agent`; `table` on its birth topic.
+    """
+    note, text, lines = shown.note, shown.text, shown.lines
     try:
-        opened = open_note(note, keys)
-    except BadSignature as error:
-        return Quarantined("bad_signature", str(error))
-    except (UnknownSigner, MalformedNote) as error:
-        return Quarantined("bad_signature", str(error))
-    if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
+        found = opened(text, lines, shown.claimed, holds)
+    except (BadSignature, UnknownSigner) as error:
+        return _refused(text, lines, revoked_keys_of(agent), "bad_signature", str(error))
+    if len(lines) != len(found.signers) or note[len(text) + 1 :] != written(lines):
         return Quarantined("bad_signature", ADDED)
     name = identity(text)
     try:
@@ -98,6 +140,38 @@ def judge(
     return Accepted(Draft(kind, note, name, envelope=envelope))
 
 
+def _refused(
+    text: bytes,
+    lines: Sequence[SignatureLine],
+    revoked: Sequence[PublicKey],
+    reason: str,
+    detail: str,
+) -> Quarantined:
+    """What to say of a message no key in force has signed."""
+    for key, line in claims(lines, revoked):
+        if key.verify(text, line.signature):
+            detail = f"a key of {key.name} that was revoked has signed it"
+            return Quarantined("revoked_key", detail)
+    return Quarantined(reason, detail)
+
+
+def judge(
+    note: bytes,
+    agent: str,
+    site: str,
+    keys_of: KeysOf,
+    *,
+    table: bool = False,
+    revoked_keys_of: KeysOf = no_keys,
+) -> Accepted | Quarantined:
+    """Decide on one message that came on the topic of `agent`; `table` on its birth topic."""
+    shown = present(note, agent, keys_of, revoked_keys_of=revoked_keys_of)
+    if isinstance(shown, Quarantined):
+        return shown
+    holds = [key.verify(text, signature) for key, text, signature in shown.signed()]
+    return decide(shown, holds, agent, site, table=table, revoked_keys_of=revoked_keys_of)
+
+
 def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
     """What a signed text says. Raises MeterprintError where it is neither.
 
@@ -105,10 +179,10 @@ def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
     an envelope, or it would stand in the journal as a table in place of the real one.
     """
     try:
-        return parse_table(text) if table else parse(text)
+        return parse_table(text) if table else read_envelope(text)
     except MeterprintError:
         with suppress(MeterprintError):
-            return parse(text) if table else parse_table(text)
+            return read_envelope(text) if table else parse_table(text)
         raise
 
 

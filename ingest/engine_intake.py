@@ -13,13 +13,15 @@ import structlog
 
 from footprint.intake import EnvelopeIndex, MemoryReadings
 from ingest.entry import Entry, EntryKind
+from ingest.envelope_reading import read_envelope
 from ingest.facts import read_fact
 from ingest.journal import Journal
 from ingest.manifest import MANIFEST
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
-from mrv.envelope import Envelope, column_bounds, parse
+from mrv.column import column_bounds
+from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
@@ -144,7 +146,7 @@ class EngineIntake:
     def _own(self, entry: Entry) -> Envelope:
         """The envelope of an entry. Raises MeterprintError where it speaks for somebody else."""
         text, signatures = split(entry.note)
-        envelope = parse(text)
+        envelope = read_envelope(text)
         signer = signatures[0].name
         if (envelope.site, envelope.agent) != (self._journal.site, signer):
             said = f"{envelope.site}/{envelope.agent}"
@@ -168,7 +170,7 @@ class EngineIntake:
     def _envelope(self, identity: str) -> Envelope | None:
         """An envelope of the journal, read again."""
         index = self._journal.index_of(identity)
-        return None if index is None else parse(split(self._journal.entry(index).note)[0])
+        return None if index is None else read_envelope(split(self._journal.entry(index).note)[0])
 
     def _touch(self, entry: Entry) -> None:
         try:
@@ -180,8 +182,11 @@ class EngineIntake:
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
             first, last = column_bounds(column)
-            low, high = self._touched.get(key, (first, last))
-            self._touched[key] = (min(low, first), max(high, last))
+            known = self._touched.get(key)
+            if known is None:
+                self._touched[key] = first, last
+            elif first < known[0] or last > known[1]:
+                self._touched[key] = min(first, known[0]), max(last, known[1])
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, where this process may write one."""

@@ -118,16 +118,22 @@ def read_manifest(folder: Path) -> Manifest:
     looked at when they are opened.
     """
     path = folder / MANIFEST
-    held = json.loads(path.read_text()) if path.exists() else {}
-    if not isinstance(held, dict) or not held:
-        return Manifest()
-    found = Manifest(
-        int(held["number"]),
-        int(held["taken"]),
-        str(held["anchor"]),
-        [SegmentEntry(**entry) for entry in held["segments"]],
-        [IndexEntry(**entry) for entry in held["index"]],
-    )
+    try:
+        held = json.loads(path.read_text()) if path.exists() else {}
+        if not isinstance(held, dict) or not held:
+            return Manifest()
+        found = Manifest(
+            int(held["number"]),
+            int(held["taken"]),
+            str(held["anchor"]),
+            [SegmentEntry(**entry) for entry in held["segments"]],
+            [IndexEntry(**entry) for entry in held["index"]],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise MeterprintError(
+            f"{path} cannot be read: {error}",
+            hint="run `meterprint rebuild`: segments are a view of the journal",
+        ) from error
     for name, _ in found.files():
         if not (folder / name).exists():
             raise MeterprintError(

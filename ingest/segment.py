@@ -164,19 +164,28 @@ class Segment:
         """Whether all rows of the group are the channel's, so that its times bound them."""
         return place.first <= self._starts[group] and self._starts[group + 1] <= place.stop
 
-    def _part(self, place: ChannelRows, group: int, *, amounts: bool) -> Rows:
+    def _part(self, place: ChannelRows, group: int, *, amounts: bool, keep: bool = True) -> Rows:
         start = self._starts[group]
-        held: Rows = self._cache(self, group, amounts)
+        if keep or not self._inside(place, group):
+            held: Rows = self._cache(self, group, amounts)
+        else:
+            held = self.decode(group, amounts=amounts)
         return held.part(max(place.first - start, 0), place.stop - start)
 
-    def rows(self, place: ChannelRows, start: int, end: int, *, amounts: bool) -> Rows:
-        """Rows of a channel with start ≤ t < end."""
+    def rows(
+        self, place: ChannelRows, start: int, end: int, *, amounts: bool, keep: bool = True
+    ) -> Rows:
+        """Rows of a channel with start ≤ t < end.
+
+        Not to `keep`: groups that are the channel's alone are not put into the cache, as whoever
+        looks through a history once does not come back to them.
+        """
         parts = []
         for group in self._groups(place):
             low, high = self._bounds[group]
             if self._inside(place, group) and (high < start or low >= end):
                 continue
-            held = self._part(place, group, amounts=amounts)
+            held = self._part(place, group, amounts=amounts, keep=keep)
             parts.append(held.part(place_of(held.t, start), place_of(held.t, end)))
         return merged(parts)
 

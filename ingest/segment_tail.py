@@ -14,7 +14,7 @@ import numpy as np
 from footprint.held_series import HeldSeries
 from ingest.segment_block import Block, Pieces, gathered, order
 from ingest.segment_rows import Rows, no_rows
-from mrv.envelope import Column
+from mrv.column import Column
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 

@@ -128,18 +128,35 @@ class ParquetStore:
         """Changes whenever readings of a channel come or move: what was read before may be old."""
         return self._moves, self._tail.added(key)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
-        """Readings of a channel with start ≤ t < end, as arrays."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool = False, keep: bool = True
+    ) -> Rows:
+        """Readings of a channel with start ≤ t < end, as arrays.
+
+        Not to `keep`: what is read is not expected to be asked for again.
+        """
         with self._lock:
-            parts = self._segments.rows(key, start, end, amounts=amounts)
+            parts = self._segments.rows(key, start, end, amounts=amounts, keep=keep)
             return merged([*parts, *(tail.rows(key, start, end) for tail in self._tails())])
 
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Sealed readings of a channel in [start, end), about; nothing is decoded for it."""
+        with self._lock:
+            return self._segments.estimate(key, start, end)
+
     def near(
-        self, key: SeriesKey, start: int, end: int, margin: int, *, amounts: bool = False
+        self,
+        key: SeriesKey,
+        start: int,
+        end: int,
+        margin: int,
+        *,
+        amounts: bool = False,
+        keep: bool = True,
     ) -> Rows:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         with self._lock:
-            inner = self.rows(key, start, end, amounts=amounts)
+            inner = self.rows(key, start, end, amounts=amounts, keep=keep)
             if margin <= 0:
                 return inner
             sides = [
@@ -171,16 +188,26 @@ class ParquetStore:
             [""] * size if rows.tag is None else rows.tag.tolist(),
         )
 
+    def recent(self, key: SeriesKey, start: int, end: int, margin: int) -> Series | None:
+        """As `near`, where the newest readings hold the whole answer; None where they may not."""
+        with self._lock:
+            held = self._tail.series(key)
+            if held is None or any(tail.added(key) for tail in self._frozen):
+                return None
+            sealed = self._segments.span(key)
+            return held.read_after(None if sealed is None else sealed[1], start, end, margin)
+
     def span(self, key: SeriesKey) -> tuple[int, int] | None:
         """Times of the first and last reading of a channel, ns; None where there is none."""
         with self._lock:
-            spans = self._segments.spans(key)
+            found = self._segments.span(key)
             for tail in self._tails():
                 held = tail.series(key)
                 span = held.span() if held is not None else None
                 if span is not None:
-                    spans.append(span)
-        return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
+                    first, last = found or span
+                    found = min(first, span[0]), max(last, span[1])
+        return found
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""

@@ -4,6 +4,7 @@ A message is acknowledged only after it is on disk (or in quarantine). Each agen
 session of its own into a bounded lane of its own (`ingest.lanes`); a worker takes one message of
 each lane in turn, at most `GROUP` of them, and commits once. Where an agent's lane is full its
 session is not read, so back-pressure reaches the broker through TCP, for this agent alone.
+Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipts, go through paho.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import paho.mqtt.client as mqtt
 import structlog
 
+from ingest.agent_session import AgentSession
 from ingest.journal import JournalError
 from ingest.lanes import Lanes
+from ingest.mqtt_feed import Arrived, BrokerAddress
 from ingest.receiver import Committed, Message, Receiver
 from ingest.session import Session
 from ingest.wants import PATIENCE_S, Wants
@@ -48,6 +50,10 @@ NO_LEVEL = frozenset("/+#\0")
 """Characters that no level of a topic has (MQTT 3.1.1, 4.7)."""
 STATE_BYTES = 4096
 """Longest state message that is looked at."""
+PING_S = 5.0
+"""A session that waits for room in a lane looks this often whether the broker wants a ping, s."""
+MOST_TOPICS = 10_000
+"""Topics whose parts are remembered."""
 KINDS = ("readings/+", "birth", "state", "batch-events")
 """Topics of an agent that ingest listens to."""
 
@@ -58,18 +64,17 @@ EventHandler = Callable[[str, bytes], None]
 Taken = TypeVar("Taken")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """A message with what acknowledges it."""
 
     message: Message
     """What came."""
-    session: Session
+    session: Session | AgentSession
     """Where it came from."""
     mid: int
     """Its MQTT id there."""
-    qos: int
-    """Its quality of service."""
+    connection: int
+    """The connection it came by."""
 
 
 class Subscriber:
@@ -102,8 +107,7 @@ class Subscriber:
     ) -> None:
         self._receiver = receiver
         self._site = site
-        self._address = (host, port, (username, password))
-        self._tls = tls
+        self._address = BrokerAddress(port, host, username, password, tls=tls)
         self.refusal = ""
         self._on_committed = on_committed
         self._on_event = on_event
@@ -112,9 +116,11 @@ class Subscriber:
         self._lanes: Lanes[Delivered] = Lanes()
         self._stopping = threading.Event()
         self.refused = 0
-        self._by_agent: dict[str, Session] = {}
-        self._own: list[Session] = []
-        self._door = self._session("")
+        self._met: set[str] = set()
+        self._own: list[AgentSession] = []
+        self._places: dict[bytes, tuple[str, str, str]] = {}
+        login = (username, password)
+        self._door = Session(f"{site}-ingest", host, port, login, self._arrived, tls)
         self.connected = self._door.subscribed
         every = [f"{self._prefix('+')}/{kind}" for kind in KINDS]
         listened = every if agents is None else every[1:]
@@ -138,42 +144,83 @@ class Subscriber:
     def _prefix(self, agent: str) -> str:
         return f"meterprint/1/{self._site}/{agent}"
 
-    def _session(self, agent: str) -> Session:
-        name = f"{self._site}-ingest" + (f"-{agent}" if agent else "")
-        return Session(name, *self._address, self._arrived, self._tls)
-
     def _meet(self) -> None:
         """Give each enrolled agent that has none a session."""
         for agent in self._agents() if self._agents is not None else ():
-            if agent in self._by_agent:
+            if agent in self._met:
                 continue
+            self._met.add(agent)
             if set(agent) & NO_LEVEL:
-                self._by_agent[agent] = self._door
                 log.error("agent_cannot_be_heard", agent=agent, hint="no topic has / + # in a name")
                 continue
             topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
             if len(self._own) < MAX_SESSIONS:
-                session = self._session(agent)
+                name = f"{self._site}-ingest-{agent}"
+                session = AgentSession(name, self._address, self._read)
                 self._own.append(session)
-                self._by_agent[agent] = session
                 session.start(topics)
             else:
                 place = int.from_bytes(sha256(agent.encode()).digest()[:4]) % MAX_SESSIONS
-                self._by_agent[agent] = self._own[place]
                 self._own[place].add(topics)
 
     def _arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
-        parts = message.topic.split("/")
-        agent, kind = parts[3], parts[4]
+        """Take one message of the door, waiting while its agent's lane is full."""
+        agent, kind, topic = self._place(message.topic.encode())
+        payload = bytes(message.payload)
         if kind == "state":
-            if self._on_state is not None and 0 < len(message.payload) <= STATE_BYTES:
-                self._on_state(agent, bytes(message.payload))
-            session.ack(message.mid, message.qos)
+            self._told_state(agent, payload)
+            session.acknowledge([message.mid] if message.mid else [])
             return
-        item = Message(agent, kind, message.topic, bytes(message.payload))
-        self._lanes.put(
-            agent, Delivered(item, session, message.mid, message.qos), len(item.payload)
-        )
+        item = Message(agent, kind, topic, payload)
+        self._lanes.put(agent, Delivered(item, session, message.mid, 0), len(payload))
+
+    def _read(self, session: AgentSession, arrived: Sequence[Arrived], connection: int) -> bool:
+        """Take messages of a session, waiting while the lane of their agent is full."""
+        run: list[tuple[Delivered, int]] = []
+        name, states = "", []
+        for one in arrived:
+            agent, kind, topic = self._place(one.topic)
+            size = len(one.payload)
+            if kind == "state":
+                self._told_state(agent, one.payload)
+                states.append(one.mid)
+                continue
+            if agent != name:
+                if run and not self._fill(session, name, run):
+                    return False
+                name, run = agent, []
+            sent = size + one.cut if one.cut else 0
+            item = Message(agent, kind, topic, one.payload, sent)
+            run.append((Delivered(item, session, one.mid, connection), size))
+        session.acknowledge([mid for mid in states if mid], connection)
+        return not run or self._fill(session, name, run)
+
+    def _fill(
+        self, session: AgentSession, agent: str, run: Sequence[tuple[Delivered, int]]
+    ) -> bool:
+        """Put messages into their agent's lane, however long it is full; False once closed."""
+        while run:
+            taken = self._lanes.put_some(agent, run, PING_S)
+            if taken is None:
+                return False
+            run = run[taken:]
+            session.keep_alive()
+        return True
+
+    def _place(self, topic: bytes) -> tuple[str, str, str]:
+        """(agent, kind, the whole topic); the same few topics come again and again."""
+        place = self._places.get(topic)
+        if place is None:
+            text = topic.decode(errors="replace")
+            parts = text.split("/")
+            if len(self._places) >= MOST_TOPICS:
+                self._places.clear()
+            place = self._places[topic] = (parts[3], parts[4], text)
+        return place
+
+    def _told_state(self, agent: str, payload: bytes) -> None:
+        if self._on_state is not None and 0 < len(payload) <= STATE_BYTES:
+            self._on_state(agent, payload)
 
     def _work(self) -> None:
         share = SHARE_FSYNC_S
@@ -191,27 +238,25 @@ class Subscriber:
         committed = self._until_taken(lambda: self._receiver.take(kept)) if kept else []
         if committed is None:
             return False
-        now = time.monotonic()
-        for item in committed:
-            if item.new and item.accepted.draft.envelope is not None:
-                self._wants.saw(item.accepted.draft.envelope, now)
+        new = (item.accepted.draft.envelope for item in committed if item.new)
+        self._wants.saw((envelope for envelope in new if envelope is not None), time.monotonic())
         if committed and self._on_committed is not None:
             self._on_committed(committed)
         for agent, stream, note in self._receiver.receipts(committed):
             self._publish(agent, f"receipt/{stream or '-'}", note)
-        handler = self._on_event
+        done = 0
         for delivered in group:
             message = delivered.message
-            if message.kind == "batch-events" and message.payload and handler is not None:
-                told = partial(_told, handler, message)
+            if message.kind == "batch-events" and message.payload and self._on_event is not None:
+                told = partial(_told, self._on_event, message)
                 if self._until_taken(told) is None:
-                    return False
-            delivered.session.ack(delivered.mid, delivered.qos)
-        return True
+                    break
+            done += 1
+        _acknowledge(group[:done])
+        return done == len(group)
 
     def _publish(self, agent: str, name: str, payload: bytes) -> None:
-        session = self._by_agent.get(agent, self._door)
-        session.publish(f"{self._prefix(agent)}/{name}", payload)
+        self._door.publish(f"{self._prefix(agent)}/{name}", payload)
 
     def _ask(self) -> None:
         """Ask agents for envelopes that must exist and have not come."""
@@ -236,7 +281,7 @@ class Subscriber:
 
     def ready(self) -> bool:
         """Whether every session listens."""
-        return all(s.subscribed.is_set() for s in (self._door, *self._own))
+        return all(s.is_set() for s in (self.connected, *(own.subscribed for own in self._own)))
 
     @property
     def holes(self) -> int:
@@ -253,11 +298,22 @@ class Subscriber:
         self._stopping.set()
         self._lanes.close()
         self._worker.join(timeout=30)
-        sessions = (self._door, *self._own)
-        for session in sessions:
-            session.flush(RECEIPT_S)
-        for session in sessions:
-            session.stop()
+        self._door.flush(RECEIPT_S)
+        for session in self._own:
+            session.leave()
+        self._door.stop()
+        for session in self._own:
+            session.join()
+
+
+def _acknowledge(group: Sequence[Delivered]) -> None:
+    """Acknowledge messages, those that came by one connection at once."""
+    mids: dict[tuple[Session | AgentSession, int], list[int]] = {}
+    for _, session, mid, connection in group:
+        if mid:
+            mids.setdefault((session, connection), []).append(mid)
+    for (session, connection), some in mids.items():
+        session.acknowledge(some, connection)
 
 
 def _told(handler: EventHandler, message: Message) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mrv.envelope import Envelope, Head, column_bounds
+from mrv.column import column_bounds
+from mrv.envelope import Envelope, Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from footprint.intake import MemoryReadings
 from ingest import durable, manifest, segment_writer, series_parquet
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
-from mrv.envelope import Clock, ClockState, Column, Envelope, Event, Head
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.series import SeriesKey
 
