@@ -20,6 +20,7 @@ SENTINEL = "sentinel"
 NOT_A_NUMBER = "nan"
 NOT_DECIMAL = "not_decimal"
 OFF_GRID = "off_grid"
+OUT_OF_RANGE = "out_of_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Decoded:
     v: int | None
     """Counts of the register's resolution, None where it shows no value."""
     quality: str
-    """"" good, else why there is no value: sentinel, nan, not_decimal, off_grid."""
+    """"" good, else why there is no value: sentinel, nan, not_decimal, off_grid, out_of_range."""
 
 
 _UNSIGNED = (RegisterType.U16, RegisterType.U32, RegisterType.U64)
@@ -68,7 +69,10 @@ def _counts(register: Register, raw: Fraction, *, rounded: bool) -> Decoded:
     counts = raw * register.scale / register.resolution
     if counts.denominator != 1 and not rounded:
         return Decoded(None, OFF_GRID)
-    return Decoded(round(counts), GOOD)
+    whole = round(counts)
+    if not -(2**63) <= whole < 2**63:  # no envelope carries it, and no counter shows it
+        return Decoded(None, OUT_OF_RANGE)
+    return Decoded(whole, GOOD)
 
 
 def decode(register: Register, raw: bytes) -> Decoded:

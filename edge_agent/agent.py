@@ -18,7 +18,8 @@ from edge_agent.scarcity import MEMORY_BYTES, Scarcity
 from edge_agent.source import RawReading
 from edge_agent.spells import Known, Spell, part
 from mrv.channel import ChannelKind, ChannelTable, render_table
-from mrv.envelope import MAX_READINGS, Clock, Event
+from mrv.column import MAX_READINGS
+from mrv.envelope import Clock, Event
 from mrv.verification.note import SecretKey, identity, sign
 
 log = structlog.get_logger("edge")

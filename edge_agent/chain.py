@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
+from device_profiles.decode import OUT_OF_RANGE
 from edge_agent.outbox import Outgoing
 from edge_agent.source import RawReading
-from mrv.envelope import (
-    MAX_BYTES,
-    MAX_READINGS,
-    Clock,
-    Column,
-    Envelope,
-    Event,
-    Head,
-    render,
-)
-from mrv.verification.note import SecretKey, identity, sign
-
-SIGNATURE_ROOM = 400
-"""Bytes kept free for the signature line."""
+from mrv.column import Column, column_of
+from mrv.envelope import Clock, Event, Head
+from mrv.envelope_chain import EnvelopeChain, Place
+from mrv.verification.note import SecretKey
 
 
 def boot_id() -> str:
@@ -54,18 +46,16 @@ class StreamChain:
         boot: str | None = None,
         epoch: str | None = None,
     ) -> None:
+        place = Place(
+            site, stream, epoch or new_epoch(), boot_id() if boot is None else boot, cfg, after
+        )
         self.stream = stream
         self.cfg = cfg
-        self._site = site
-        self._key = key
-        self._after = after
+        self._epoch = place.epoch
         self._amounts = amounts
         self._now = now
-        self._epoch = epoch or new_epoch()
         self._mono = mono
-        self._boot = boot_id() if boot is None else boot
-        self._seq = 0
-        self._prev = ""
+        self._chain = EnvelopeChain(place, key, self._columns)
 
     def cut(
         self,
@@ -79,70 +69,47 @@ class StreamChain:
 
         `pair` is given wall and monotonic time of now and says which to state (see `Spell.pair`).
         """
-        if not readings and not events:
-            return []
-        outgoing: list[Outgoing] = []
-        first = True
-        for part in self._portions(readings) if readings else [readings]:
-            outgoing += self._cut(part, clock, events if first else (), at, pair)
-            first = False
-        return outgoing
 
-    def _portions(self, readings: Sequence[RawReading]) -> Iterator[Sequence[RawReading]]:
-        for start in range(0, len(readings), MAX_READINGS):
-            yield readings[start : start + MAX_READINGS]
+        def moment() -> tuple[int, int]:
+            return pair(self._now() if at is None else at, self._mono())
 
-    def _cut(
-        self,
-        readings: Sequence[RawReading],
-        clock: Clock,
-        events: Sequence[Event],
-        at: int | None,
-        pair: Callable[[int, int], tuple[int, int]],
-    ) -> list[Outgoing]:
-        moment, mono = pair(self._now() if at is None else at, self._mono())
-        envelope = Envelope(
-            site=self._site,
-            agent=self._key.name,
-            stream=self.stream,
-            epoch=self._epoch,
-            seq=self._seq,
-            prev=self._prev,
-            after=self._after if self._seq == 0 else None,
-            t=moment,
-            mono=mono,
-            boot=self._boot,
-            clk=clock,
-            cfg=self.cfg,
-            cols=tuple(self._columns(readings)),
-            ev=tuple(events),
-        )
-        text = render(envelope)
-        if len(text) > MAX_BYTES - SIGNATURE_ROOM and len(readings) > 1:
-            half = len(readings) // 2
-            left = self._cut(readings[:half], clock, events, at, pair)
-            return left + self._cut(readings[half:], clock, (), at, pair)
-        name = identity(text)
-        note = sign(text, self._key)
-        sent = Outgoing(self.stream, self._epoch, self._seq, name, note, moment)
-        self._prev = name
-        self._seq += 1
-        return [sent]
-
-    def _columns(self, readings: Sequence[RawReading]) -> Iterator[Column]:
-        ordered = sorted(readings, key=lambda r: (r.channel, r.t))
-        for channel, group in itertools.groupby(ordered, key=lambda r: r.channel):
-            rows = list(group)
-            times = [row.t for row in rows]
-            steps = [b - a for a, b in itertools.pairwise(times)]
-            amount = channel in self._amounts
-            yield Column(
-                ch=channel,
-                t0=times[0],
-                dt=[0, *steps],
-                v=[row.v for row in rows],
-                q=[row.quality for row in rows],
-                raw=[row.raw.hex() for row in rows] if any(row.raw for row in rows) else (),
-                length=[row.length for row in rows] if amount else (),
-                tag=[row.tag or None for row in rows] if amount else (),
+        return [
+            Outgoing(
+                self.stream,
+                self._epoch,
+                cut.envelope.seq,
+                cut.identity,
+                cut.note,
+                cut.envelope.t,
             )
+            for cut in self._chain.cut(readings, clock, events, moment)
+        ]
+
+    def _columns(self, readings: Sequence[RawReading]) -> list[Column]:
+        columns = []
+        ordered = sorted(readings, key=lambda r: (r.channel, r.t))
+        for channel, group in groupby(ordered, key=lambda r: r.channel):
+            rows = [row if row.v is None or _carried(row.v) else _null(row) for row in group]
+            amount = channel in self._amounts
+            columns.append(
+                column_of(
+                    channel,
+                    [row.t for row in rows],
+                    [row.v for row in rows],
+                    [row.quality for row in rows],
+                    raw=[row.raw.hex() for row in rows] if any(row.raw for row in rows) else (),
+                    length=[row.length for row in rows] if amount else (),
+                    tag=[row.tag or None for row in rows] if amount else (),
+                )
+            )
+        return columns
+
+
+def _carried(v: int) -> bool:
+    """Whether an envelope can carry a value: 64 bits with sign."""
+    return -(2**63) <= v < 2**63
+
+
+def _null(row: RawReading) -> RawReading:
+    """A reading whose value nothing can carry; one such must not spoil its envelope."""
+    return replace(row, v=None, quality=OUT_OF_RANGE)

@@ -23,6 +23,10 @@ from mrv.errors import InputError
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_S
 from mrv.quantity import exact_number
+from mrv.strict_json import MAX_SAFE_INTEGER, is_plain
+
+MAX_NAME = 128
+"""Characters of the longest batch name an envelope carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,10 @@ class _Tables:
         batch = (row.get(table.batch) or "").strip() if table.batch else ""
         if table.batch and not batch:
             raise ValueError("the batch is empty")
+        if len(batch) + len(self.mapping.batches.prefix) > MAX_NAME or not is_plain(batch):
+            raise ValueError(f"a batch has at most {MAX_NAME} characters, none of them control")
+        if not -(2**63) <= round(value / column.resolution) < 2**63:
+            raise ValueError("the value is beyond 64 bits of the resolution")
         if table.at_batch_end:
             self.late.append((table, column, batch, value))
             return
@@ -194,6 +202,10 @@ class _Tables:
             start -= length
         if table.power:
             value = value * length / (3600 * NS_PER_S)
+        if start < 0 or start + length >= 2**63:
+            raise ValueError("the time is not between 1970 and 2262")
+        if length > MAX_SAFE_INTEGER:
+            raise ValueError("the interval is longer than 104 days")
         if batch:
             span = self.spans.setdefault(batch, [start, start + length])
             span[0], span[1] = min(span[0], start), max(span[1], start + length)

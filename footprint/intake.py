@@ -15,7 +15,8 @@ from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from footprint.true_times import Gap, TrueTimes, stated_gaps
 from mrv.channel import Channel, ChannelTable
-from mrv.envelope import Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain, chain_link
 from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from footprint.held_series import Row, rows
-from mrv.envelope import Column
+from mrv.column import Column
 from mrv.series import Series
 
 FIRST, LAST = -(2**63), 2**63 - 1

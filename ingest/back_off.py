@@ -17,11 +17,14 @@ class BackOff:
         """Refusals since the store took something."""
 
     def pause(self, error: MeterprintError) -> float:
-        """Seconds to wait after this refusal: what the store asked for, else ever longer."""
+        """Seconds to wait after this refusal: what the store asked for, else ever longer.
+
+        A store that asks for no pause at all, or for one that is over, still gets the shortest.
+        """
         asked = error.again_in_s if isinstance(error, StoreError) else None
         own = PAUSES_S[min(self.refusals, len(PAUSES_S) - 1)]
         self.refusals += 1
-        return own if asked is None else asked
+        return own if asked is None else max(asked, PAUSES_S[0])
 
     def calm(self) -> None:
         """The store took something."""

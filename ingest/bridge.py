@@ -24,10 +24,11 @@ from ingest.bridge_mapping import BridgeMapping
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError
 from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
-from ingest.quarantine import Quarantine
+from ingest.quarantine import Quarantine, QuarantineError
 from ingest.quarantine import Refused as Kept
 from mrv.channel import ChannelKind, ChannelTable, render_table
-from mrv.envelope import MAX_READINGS, Clock, ClockState, Envelope, Event, column_times
+from mrv.column import MAX_READINGS, column_times
+from mrv.envelope import Clock, ClockState, Envelope, Event
 from mrv.verification.note import SecretKey, identity, sign
 
 AT_ONCE_S = 0.01
@@ -219,7 +220,13 @@ class Bridge:
             try:
                 if message.cut:
                     raise Refused(TOO_LARGE, f"more than {len(message.payload)} bytes")
-                found = decode(message.topic, message.payload, now, again=message.again)
+                found = decode(
+                    message.topic,
+                    message.payload,
+                    now,
+                    again=message.again,
+                    retained=message.retained,
+                )
             except Refused as refusal:
                 tally.refused[refusal.reason] += 1
                 self._kept.append((message, refusal.reason, refusal.detail))
@@ -292,7 +299,7 @@ class Bridge:
         while True:
             try:
                 write()
-            except (JournalError, apsw.Error) as error:
+            except (JournalError, QuarantineError, apsw.Error) as error:
                 self.fault = str(error)
                 log.exception("disk_refused", bridge=self.mapping.agent, error=str(error))
                 if self._stopping.wait(RETRY_S[min(tries, len(RETRY_S) - 1)]):

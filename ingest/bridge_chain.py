@@ -9,28 +9,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from ingest.bridge_decode import Row
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal
-from mrv.envelope import (
-    MAX_BYTES,
-    MAX_READINGS,
-    Clock,
-    Column,
-    Envelope,
-    Event,
-    Head,
-    parse,
-    render,
-)
+from mrv.column import Column, column_of
+from mrv.envelope import Clock, Envelope, Event, Head, parse
+from mrv.envelope_chain import EnvelopeChain, Place
 from mrv.errors import WireError
-from mrv.verification.note import SecretKey, identity, sign, split
+from mrv.verification.note import SecretKey, split
 
-SIGNATURE_ROOM = 400
-"""Bytes kept free for the signature line."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOOK_BACK = 2_000
 """Envelopes looked through at a start for what may come again."""
@@ -52,47 +41,21 @@ class BridgeChain:
         amounts: frozenset[str],
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._site = site
-        self._stream = stream
-        self._key = key
-        self._cfg = cfg
-        self._after = after
+        boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
+        place = Place(site, stream, secrets.token_hex(8), boot, cfg, after)
         self._amounts = amounts
         self._now = now
-        self._epoch = secrets.token_hex(8)
-        self._boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
-        self._seq = 0
-        self._prev = ""
+        self._chain = EnvelopeChain(place, key, self._columns)
 
     def cut(self, rows: Rows, clock: Clock, events: Sequence[Event] = ()) -> list[Draft]:
         """Entries that hold all `rows` and `events`; as many envelopes as the limits ask."""
-        if len(rows) > MAX_READINGS:
-            first = self.cut(rows[:MAX_READINGS], clock, events)
-            return first + self.cut(rows[MAX_READINGS:], clock)
-        envelope = Envelope(
-            site=self._site,
-            agent=self._key.name,
-            stream=self._stream,
-            epoch=self._epoch,
-            seq=self._seq,
-            prev=self._prev,
-            after=self._after if self._seq == 0 else None,
-            t=self._now(),
-            mono=time.monotonic_ns(),
-            boot=self._boot,
-            clk=clock,
-            cfg=self._cfg,
-            cols=tuple(self._columns(rows)),
-            ev=tuple(events),
-        )
-        text = render(envelope)
-        if len(text) > MAX_BYTES - SIGNATURE_ROOM and len(rows) > 1:
-            half = len(rows) // 2
-            return self.cut(rows[:half], clock, events) + self.cut(rows[half:], clock)
-        name = identity(text)
-        self._prev = name
-        self._seq += 1
-        return [Draft(EntryKind.ENVELOPE, sign(text, self._key), name, envelope=envelope)]
+        return [
+            Draft(EntryKind.ENVELOPE, cut.note, cut.identity, envelope=cut.envelope)
+            for cut in self._chain.cut(rows, clock, events, self._moment)
+        ]
+
+    def _moment(self) -> tuple[int, int]:
+        return self._now(), time.monotonic_ns()
 
     def _columns(self, rows: Rows) -> list[Column]:
         channels: dict[str, list[Row]] = {}
@@ -107,12 +70,11 @@ class BridgeChain:
             held = sorted(channels[channel], key=_time)
             amount = channel in self._amounts
             columns.append(
-                Column(
-                    ch=channel,
-                    t0=held[0][0],
-                    dt=[0, *[b[0] - a[0] for a, b in pairwise(held)]],
-                    v=[row[1] for row in held],
-                    q=[row[2] for row in held],
+                column_of(
+                    channel,
+                    [row[0] for row in held],
+                    [row[1] for row in held],
+                    [row[2] for row in held],
                     length=[row[3] for row in held] if amount else (),
                     tag=[row[4] or None for row in held] if amount else (),
                 )

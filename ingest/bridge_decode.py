@@ -22,6 +22,7 @@ from ingest.bridge_json import (
     NOT_A_NUMBER,
     OUT_OF_RANGE,
     REDELIVERED,
+    RETAINED,
     ROUNDED,
     TIME_AHEAD,
     TIME_BEHIND,
@@ -113,10 +114,19 @@ class Decoder:
             for message in mapping.messages
         ]
 
-    def decode(self, topic: bytes, payload: bytes, now: int, *, again: bool = False) -> Decoded:
+    def decode(
+        self,
+        topic: bytes,
+        payload: bytes,
+        now: int,
+        *,
+        again: bool = False,
+        retained: bool = False,
+    ) -> Decoded:
         """The readings of a message received at `now` (ns UTC). Raises Refused.
 
-        `again` is the broker's word that it may have sent it before.
+        `again` is the broker's word that it may have sent it before, `retained` that it had kept
+        it: neither was read when it was received.
         """
         way = self._topics.get(topic)
         if way is None:
@@ -134,8 +144,8 @@ class Decoder:
             if moment > now + place.ahead:
                 raise Refused(TIME_AHEAD, f"{(moment - now) // 10**9} s ahead")
         fault = ""
-        if again and place.pointer is None:
-            fault = REDELIVERED
+        if (again or retained) and place.pointer is None:
+            fault = REDELIVERED if again else RETAINED
         elif message.quality_pointer is not None:
             seen = at(document, message.quality_pointer)
             if seen is ABSENT or _word(seen) not in message.good:

@@ -24,8 +24,12 @@ from mrv.channel import ChannelKind
 from mrv.errors import MeterprintError
 from mrv.interval import NS_PER_S
 from mrv.quantity import unit
-from mrv.strict_json import canonical
+from mrv.strict_json import MAX_SAFE_INTEGER, canonical
 
+MOST_FLUSH_MS = 10_000
+"""Longest time a reading waits for company, ms."""
+MOST_PORT = 65_535
+"""The last TCP port."""
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
 
 
@@ -56,6 +60,8 @@ def _time(node: Node) -> TimePlace:
     if offset and match is None:
         node.child("offset").fault("an offset from UTC is expected", "write '+08:00'")
     shift = None
+    if match is not None and (int(match[2]) > 23 or int(match[3]) > 59):
+        node.child("offset").fault("an offset from UTC is expected", "write '+08:00'")
     if match is not None:
         shift = (int(match[2]) * 3600 + int(match[3]) * 60) * (-1 if match[1] == "-" else 1)
     return TimePlace(
@@ -118,7 +124,7 @@ def _value(node: Node, registers: Sequence[Register]) -> MappedValue | None:
         unit_pointer=_optional(node.child("unit_at")),
         as_text=node.child("as").choice(("number", "text"), "number") == "text",
         rounds=node.child("finer").choice(("refuse", "round"), "refuse") == "round",
-        length=node.child("length_s").integer(0) * NS_PER_S,
+        length=_bounded(node.child("length_s"), 0, MAX_SAFE_INTEGER // NS_PER_S) * NS_PER_S,
         stamped_end=node.child("stamped").choice(("start", "end"), "start") == "end",
         tag_pointer=_optional(node.child("tag_at")),
     )
@@ -231,11 +237,11 @@ def read_bridges(node: Node, plant: PlantModel) -> tuple[BridgeMapping, ...]:
             agent=item.child("agent").identifier(),
             stream=item.child("stream").identifier() if _has(item, "stream") else "bridge",
             host=broker.child("host").text("127.0.0.1" if broker.value is not None else ""),
-            port=broker.child("port").integer(1883, low=1),
+            port=_port(broker.child("port")),
             username=broker.child("username").text(""),
             password_env=broker.child("password_env").text(""),
             ca=broker.child("ca").text(""),
-            flush=item.child("flush_ms").integer(1000, low=20) * 1_000_000,
+            flush=_flush(item.child("flush_ms")),
             messages=tuple(message for message in messages if message is not None),
             digest=hashlib.sha256(canonical(item.value)).hexdigest(),
         )
@@ -243,6 +249,20 @@ def read_bridges(node: Node, plant: PlantModel) -> tuple[BridgeMapping, ...]:
             item.child("agent").fault("another name than that of another bridge is expected")
         found.append(bridge)
     return tuple(found)
+
+
+def _port(node: Node) -> int:
+    value = node.integer(1883, low=1)
+    if value > MOST_PORT:
+        node.fault(f"a TCP port up to {MOST_PORT} is expected")
+    return min(value, MOST_PORT)
+
+
+def _flush(node: Node) -> int:
+    value = node.integer(1000, low=20)
+    if value > MOST_FLUSH_MS:
+        node.fault(f"at most {MOST_FLUSH_MS} ms are expected")
+    return min(value, MOST_FLUSH_MS) * 1_000_000
 
 
 def _has(node: Node, name: str) -> bool:

@@ -8,6 +8,8 @@ from json.scanner import make_scanner
 from typing import Any, NoReturn, cast
 
 from ingest.bridge_mapping import Pointer
+from mrv.errors import WireError
+from mrv.strict_json import refuse_half_surrogates
 
 MALFORMED, TOO_LARGE = "malformed", "too_large"
 UNKNOWN_TOPIC, UNKNOWN_DEVICE = "unknown_topic", "unknown_device"
@@ -16,8 +18,9 @@ CONFLICT = "conflict"
 """Reasons for which a message is refused; a conflict states another value for a time we know."""
 MISSING, NOT_A_NUMBER, TOO_FINE = "missing", "not_a_number", "too_fine"
 OUT_OF_RANGE, WRONG_UNIT, BAD_QUALITY = "out_of_range", "wrong_unit", "bad_quality"
-REDELIVERED = "redelivered"
-"""Flags of a null reading. `redelivered`: stamped on receipt, but the broker had sent it before."""
+REDELIVERED, RETAINED = "redelivered", "retained"
+"""Flags of a null reading. Stamped on receipt, but the broker had sent it before, or had kept it:
+nobody knows when it was read."""
 ROUNDED = "rounded"
 """Flag of a reading with digits beyond the resolution, where the mapping says to round."""
 ABSENT: Any = object()
@@ -65,13 +68,17 @@ def read_json(payload: bytes) -> Any:
         text = payload.decode()
         try:
             document, end = _SCAN(text, 0)
-            if end == len(text):
-                return document
         except StopIteration:
-            pass
-        return _DECODER.decode(text)
+            end = -1
+        if end != len(text):
+            document = _DECODER.decode(text)
+        if "\\u" in text:
+            refuse_half_surrogates(document)
+        return document  # noqa: TRY300
     except UnicodeDecodeError as error:
         raise Refused(MALFORMED, f"not UTF-8 at byte {error.start}") from error
+    except WireError as error:
+        raise Refused(MALFORMED, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise Refused(MALFORMED, f"no JSON: {str(error)[:200]}") from error
 

@@ -87,6 +87,8 @@ def iso_ns(text: str, offset_s: int | None) -> int:
             raise ValueError(f"a time without its zone: {text[:40]!r}")
         seconds -= offset_s
     elif zone not in "Zz":
+        if int(zone[1:3]) > 23 or int(zone[-2:]) > 59:
+            raise ValueError(f"no offset from UTC: {text[:40]!r}")
         shift = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
         seconds += shift if zone[0] == "-" else -shift
     return seconds * 10**9 + int((fraction or "").ljust(9, "0"))
@@ -99,7 +101,13 @@ def unix_ns(text: str, digits: int) -> int:
     """
     if len(text) < 20 and text.isascii() and text.isdigit():
         return int(text) * _POWERS[digits]
-    if len(text) > LONGEST or NUMBER.fullmatch(text) is None or "e" in text or "E" in text:
+    if len(text) > LONGEST or NUMBER.fullmatch(text) is None:
         raise ValueError(f"no time: {text[:40]!r}")
-    head, _, tail = text.partition(".")
-    return int(head + tail[:digits].ljust(digits, "0"))
+    mantissa, _, exponent = text.lower().partition("e")
+    head, _, tail = mantissa.partition(".")
+    power = int(exponent or 0) + digits - len(tail)
+    if not -WIDEST <= power <= WIDEST:
+        raise ValueError(f"no time: {text[:40]!r}")
+    value = int(head + tail)
+    scale: int = 10 ** abs(power)
+    return value * scale if power >= 0 else value // scale

@@ -20,6 +20,7 @@ from ingest.manifest import MANIFEST
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
+from mrv.column import column_bounds
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
@@ -180,7 +181,7 @@ class EngineIntake:
     def _touch_envelope(self, envelope: Envelope) -> None:
         for column in envelope.cols:
             key = SeriesKey(envelope.agent, envelope.stream, column.ch)
-            first, last = column.t0 + column.dt[0], column.t0 + sum(column.dt)
+            first, last = column_bounds(column)
             known = self._touched.get(key)
             if known is None:
                 self._touched[key] = first, last

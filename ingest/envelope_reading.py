@@ -15,14 +15,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from mrv.column import MAX_READINGS, Column
 from mrv.envelope import (
     CLOCK_LETTERS,
     MAX_BYTES,
-    MAX_READINGS,
     WIRE_VERSION,
     Clock,
     ClockState,
-    Column,
     Envelope,
     parse,
 )

@@ -24,7 +24,7 @@ from mrv.fact import (
     salted_id,
 )
 from mrv.verification.audit import KEY_FACTS
-from mrv.verification.note import PublicKey, identity, sign, split
+from mrv.verification.note import PublicKey, SecretKey, identity, sign, split
 
 
 class FactWriter:
@@ -85,17 +85,14 @@ class FactWriter:
         return Fact(header, name, subject, body, index)
 
     def found(self, author: str) -> None:
-        """Enrol the site's own keys, where the registry does not have them yet."""
-        if self._journal.chain_length(REGISTRY)[0]:
-            return
+        """Enrol the site's own keys, where the registry does not have them yet.
+
+        They are its first facts, entered one by one: a site that was killed meanwhile has some.
+        """
         ring = self._keyring
-        roles = (
-            ("root", ring.root),
-            ("facts", ring.facts),
-            ("receipts", ring.receipts),
-            ("checkpoints", ring.checkpoints),
-        )
-        for role, key in roles:
+        roles = ("root", "facts", "receipts", "checkpoints")
+        for role in roles[self._journal.chain_length(REGISTRY)[0] :]:
+            key: SecretKey = getattr(ring, role)
             self.enrol(role, key.public, author)
 
     def enrol(self, role: str, key: PublicKey, author: str) -> Fact:

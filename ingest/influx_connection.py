@@ -18,8 +18,8 @@ from typing import Any
 
 import httpx
 from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from ingest.series import StoreError
@@ -111,11 +111,11 @@ def asked_pause(text: str | None, now: float) -> float | None:
     """Seconds of a Retry-After header (RFC 9110 §10.2.3), None where it has none to give."""
     if not text:
         return None
-    if text.strip().isdigit():
+    if text.isascii() and text.strip().isdigit():
         return min(float(text), LONGEST_WAIT_S)
     try:
         moment = parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(moment - now, 0.0), LONGEST_WAIT_S)
 
@@ -140,11 +140,11 @@ class InfluxConnection:
         self._client = InfluxDBClient(
             url=self.url,
             token=address.token or pair,
-            org=address.org if address.token else "-",
             auth_basic=not address.token,
             timeout=round(timeout_s * 1000),
         )
-        self._writer = self._client.write_api(write_options=SYNCHRONOUS)
+        self._writer = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]
+        self._org = address.org if address.token else "-"
         self.http = httpx.Client(
             base_url=self.url, timeout=timeout_s, headers=dict(address.authorization)
         )
@@ -156,11 +156,22 @@ class InfluxConnection:
         `again_in_s` is the pause it asks for.
         """
         try:
-            self._writer.write(bucket=self.address.bucket, record=lines)
+            _, status, _ = self._writer.post_write_with_http_info(  # type: ignore[no-untyped-call]
+                self._org,
+                self.address.bucket,
+                lines,
+                precision="ns",
+                content_type="text/plain; charset=utf-8",
+            )
         except ApiException as error:
             raise self._fault(error.status or 0, str(error.body or error.reason), error) from error
         except (HTTPError, OSError) as error:
             raise self._silent(error) from error
+        if status != httpx.codes.NO_CONTENT:
+            raise InfluxError(
+                f"{self.url} answers {status} to a write, where an InfluxDB answers 204",
+                hint="is there another server, or a proxy, at this address?",
+            )
 
     def _fault(self, status: int, body: str, error: ApiException) -> InfluxError:
         reason = _message(body)
@@ -183,8 +194,19 @@ class InfluxConnection:
             hint="start InfluxDB; nothing is lost, writing goes on from the cursor",
         )
 
-    def query(self, text: str, policy: str = "") -> list[list[dict[str, Any]]]:
-        """Series of each InfluxQL statement, times in ns. Raises InfluxError."""
+    def query(self, text: str, policy: str = "", statements: int = 1) -> list[list[dict[str, Any]]]:
+        """Series of each of the InfluxQL statements in `text`, times in ns. Raises InfluxError."""
+        results = self._ask(text, policy)
+        if len(results) != statements:
+            raise self._stranger(f"{len(results)} results of {statements} statements")
+        return [self._series(result) for result in results]
+
+    def run(self, text: str) -> None:
+        """Have one InfluxQL statement done that answers nothing. Raises InfluxError."""
+        for result in self._ask(text, ""):
+            self._series(result)
+
+    def _ask(self, text: str, policy: str) -> list[dict[str, Any]]:
         words = {"db": self.address.database, "rp": policy or POLICY}
         try:
             answer = self.http.post("/query", data={**words, "q": text, "epoch": "ns"})
@@ -198,19 +220,37 @@ class InfluxConnection:
                 again_in_s=asked_pause(answer.headers.get("Retry-After"), time.time()),
             )
         try:
-            results = answer.json().get("results", [])
-        except (ValueError, AttributeError) as error:
+            told = answer.json()
+        except ValueError as error:
+            raise self._stranger(answer.text) from error
+        if isinstance(told, dict) and "error" in told:
+            raise InfluxError(f"{self.url}: {told['error']}")
+        results: Any = told.get("results", []) if isinstance(told, dict) else None
+        if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
+            raise self._stranger(answer.text)
+        return results
+
+    def _series(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        if "error" in result:
             raise InfluxError(
-                f"{self.url} does not answer as an InfluxDB does: {answer.text[:100]!r}",
-                hint="is there another server, or a proxy, at this address?",
-            ) from error
-        for result in results:
-            if "error" in result:
-                raise InfluxError(
-                    f"{self.url}: {result['error']}",
-                    hint="run `meterprint influx init`: it makes databases, policies and mappings",
-                )
-        return [result.get("series", []) for result in results]
+                f"{self.url}: {result['error']}",
+                hint="run `meterprint influx init`: it makes databases, policies and mappings",
+            )
+        found = result.get("series", [])
+        if not isinstance(found, list) or not all(map(_is_series, found)):
+            raise self._stranger(str(found))
+        if result.get("partial") or any(series.get("partial") for series in found):
+            raise InfluxError(
+                f"{self.url} cuts its answers short",
+                hint="set max-row-limit = 0 in the [http] section of its configuration",
+            )
+        return found
+
+    def _stranger(self, text: str) -> InfluxError:
+        return InfluxError(
+            f"{self.url} does not answer as an InfluxDB does: {text[:100]!r}",
+            hint="is there another server, or a proxy, at this address?",
+        )
 
     def major(self) -> int:
         """Number of the server's line: 1, 2 or 3. Raises InfluxError."""
@@ -228,6 +268,15 @@ class InfluxConnection:
         """Close connections."""
         self._client.close()  # type: ignore[no-untyped-call]
         self.http.close()
+
+
+def _is_series(found: object) -> bool:
+    if not isinstance(found, dict):
+        return False
+    rows, names = found.get("values", []), found.get("columns")
+    if not isinstance(rows, list) or not isinstance(names, list):
+        return False
+    return all(isinstance(row, list) and len(row) == len(names) for row in rows)
 
 
 def _message(body: str) -> str:

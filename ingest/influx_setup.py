@@ -67,7 +67,7 @@ def fill(server: InfluxConnection, start: datetime, stop: datetime) -> int:
             if major == 1:
                 low, high = (round(t.timestamp()) * 10**9 for t in (start, end))
                 bounds = f"WHERE time >= {low} AND time < {high} "
-                server.query(select(address.database, POLICY, level, bounds))
+                server.run(select(address.database, POLICY, level, bounds))
             else:
                 texts = (t.isoformat().replace("+00:00", "Z") for t in (start, end))
                 program = flux(address.database, POLICY, level, *texts)
@@ -88,7 +88,7 @@ def _prepare_1(server: InfluxConnection, keep_days: int | None) -> list[Prepared
     (found,) = server.query("SHOW DATABASES")
     if address.database not in _values(found, "name"):
         duration = f"{keep_days}d" if keep_days else "INF"
-        server.query(f"CREATE DATABASE {base} WITH DURATION {duration} NAME {policy}")
+        server.run(f"CREATE DATABASE {base} WITH DURATION {duration} NAME {policy}")
         detail = _kept_for((keep_days or 0) * DAY_S)
         done.append(Prepared("database", address.database, CREATED, detail))
     else:
@@ -112,9 +112,9 @@ def _prepare_1(server: InfluxConnection, keep_days: int | None) -> list[Prepared
         if name in known:
             action = KEPT if _bare(known[name]) == _bare(wanted) else CHANGED
         if action == CHANGED:
-            server.query(f"DROP CONTINUOUS QUERY {named(name)} ON {base}")
+            server.run(f"DROP CONTINUOUS QUERY {named(name)} ON {base}")
         if action != KEPT:
-            server.query(wanted)
+            server.run(wanted)
         done.append(Prepared("continuous query", name, action, _rhythm(level)))
     return done
 
@@ -133,7 +133,7 @@ def _first_user(server: InfluxConnection) -> list[Prepared]:
             raise
     else:
         return []
-    server.query(
+    server.run(
         f"CREATE USER {named(address.username)} "
         f"WITH PASSWORD {quoted(address.password)} WITH ALL PRIVILEGES"
     )
@@ -162,11 +162,11 @@ def _policy(
     text = f"DURATION {f'{keep_days}d' if keep_days else 'INF'} REPLICATION 1"
     ending = " DEFAULT" if default else ""
     if name not in known:
-        server.query(f"CREATE RETENTION POLICY {named(name)} ON {base} {text}{ending}")
+        server.run(f"CREATE RETENTION POLICY {named(name)} ON {base} {text}{ending}")
         return Prepared("retention", name, CREATED, _kept_for(wanted))
     if keep_days is None or known[name] == wanted:
         return Prepared("retention", name, KEPT, _kept_for(known[name]))
-    server.query(f"ALTER RETENTION POLICY {named(name)} ON {base} {text}{ending}")
+    server.run(f"ALTER RETENTION POLICY {named(name)} ON {base} {text}{ending}")
     return Prepared("retention", name, CHANGED, _kept_for(wanted))
 
 

@@ -7,30 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.durable import make_file, make_folder, read_file
-from mrv.errors import MeterprintError
-from mrv.verification.note import SecretKey
+from mrv.errors import InputError, MeterprintError
+from mrv.verification.note import MalformedNote, SecretKey
 
 ROLES = ("root", "facts", "receipts", "checkpoints")
 """Keys a site has; the root enrols the others and may be kept offline afterwards."""
+SALT = 32
+"""Bytes of the salt."""
 
 
 def load_or_make_key(path: Path, name: str, *, numbered: bool = False) -> SecretKey:
-    """The secret key at `path`, made there if absent. Raises MeterprintError on another name.
+    """The secret key at `path`, made there if absent.
 
-    A `numbered` key's name may end in -2, -3 …: it has taken the place of an earlier one.
+    Raises MeterprintError where it is no key, or that of another name. A `numbered` key's name may
+    end in -2, -3 …: it has taken the place of an earlier one.
     """
     if path.exists():
-        key = SecretKey.parse(read_file(path).decode())
-        head, _, tail = key.name.rpartition("-")
-        if key.name != name and not (numbered and head == name and tail.isdigit()):
-            raise MeterprintError(
-                f"{path} holds the key of {key.name}, not of {name}",
-                hint="use the state directory of that site, or another one",
-            )
-        return key
+        return existing_key(path, name, numbered=numbered)
     make_folder(path.parent, mode=0o700)
     key = SecretKey.generate(name)
     make_file(path, f"{key.skey}\n".encode())
+    return key
+
+
+def existing_key(path: Path, name: str, *, numbered: bool = False) -> SecretKey:
+    """The secret key of a name in a file. Raises MeterprintError."""
+    try:
+        key = SecretKey.parse(read_file(path).decode())
+    except (UnicodeDecodeError, MalformedNote) as error:
+        raise MeterprintError(
+            f"{path} is no secret key: {error}", hint="restore it from a backup"
+        ) from error
+    head, _, tail = key.name.rpartition("-")
+    if key.name != name and not (numbered and head == name and tail.isdigit()):
+        raise MeterprintError(
+            f"{path} holds the key of {key.name}, not of {name}",
+            hint="use the state directory of that site, or another one",
+        )
     return key
 
 
@@ -40,8 +53,8 @@ class Keyring:
 
     site: str
     """Name of the site."""
-    root: SecretKey
-    """Signs key enrolment and revocation."""
+    root_if_here: SecretKey | None
+    """Signs key enrolment and revocation; None = it is kept offline."""
     facts: SecretKey
     """Signs all other facts."""
     receipts: SecretKey
@@ -51,22 +64,52 @@ class Keyring:
     salt: bytes
     """Secret from which subject salts are derived, 32 bytes."""
 
-    @classmethod
-    def open(cls, directory: Path, site: str) -> Keyring:
-        """Load the keys, making those that are missing."""
-        names = {"checkpoints": f"{site}/journal"}
-        keys = {
-            role: load_or_make_key(
-                directory / f"{role}.key",
-                names.get(role, f"{site}/{role}"),
-                numbered=role in names,
+    @property
+    def root(self) -> SecretKey:
+        """The root key. Raises InputError where it is kept offline."""
+        if self.root_if_here is None:
+            raise InputError(
+                "the root key is not here: only it enrols and revokes keys",
+                field="keys/root.key",
+                hint="put root.key back for this command, and take it away again",
             )
-            for role in ROLES
-        }
-        salt_path = directory / "salt"
+        return self.root_if_here
+
+    @classmethod
+    def open(cls, directory: Path, site: str, *, make: bool = True) -> Keyring:
+        """Load the keys. With `make` those that are missing are made: only for a new site.
+
+        Without it all but the root must be there: a key made anew would sign what nobody believes.
+        Raises MeterprintError.
+        """
+
+        def key(role: str, name: str, *, numbered: bool = False) -> SecretKey:
+            path = _there(directory / f"{role}.key", make=make)
+            return load_or_make_key(path, f"{site}/{name}", numbered=numbered)
+
+        offline = not make and not (directory / "root.key").exists()
+        root = None if offline else key("root", "root")
+        facts, receipts = key("facts", "facts"), key("receipts", "receipts")
+        checkpoints = key("checkpoints", "journal", numbered=True)
+        salt_path = _there(directory / "salt", make=make)
         if not salt_path.exists():
-            make_file(salt_path, os.urandom(32))
-        return cls(site, **keys, salt=read_file(salt_path))
+            make_file(salt_path, os.urandom(SALT))
+        salt = read_file(salt_path)
+        if len(salt) != SALT:
+            raise MeterprintError(
+                f"{salt_path} has {len(salt)} bytes, expected {SALT}",
+                hint="restore it from a backup",
+            )
+        return cls(site, root, facts, receipts, checkpoints, salt)
+
+
+def _there(path: Path, *, make: bool) -> Path:
+    if not make and not path.exists():
+        raise MeterprintError(
+            f"{path} is missing, and this site has signed with it",
+            hint="restore it from a backup",
+        )
+    return path
 
 
 def renew_origin(directory: Path, site: str) -> tuple[SecretKey, SecretKey]:

@@ -71,6 +71,8 @@ class Arrived(NamedTuple):
     """Whether the broker says it has sent it before."""
     cut: int
     """Bytes by which it was longer than what is kept of it, 0 = it is whole."""
+    retained: bool
+    """Whether the broker had kept it from before we subscribed (MQTT 3.1.1 §3.3.1.3)."""
 
 
 class MqttFeed:
@@ -266,7 +268,7 @@ class MqttFeed:
                 if len(payload) > MAX_MESSAGE:
                     cut += len(payload) - MAX_MESSAGE
                     payload = payload[:MAX_MESSAGE]
-                found.append(Arrived(topic, payload, mid, again, cut))
+                found.append(Arrived(topic, payload, mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.SUBACK:
                 self._granted(body)
         return found

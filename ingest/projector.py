@@ -8,7 +8,6 @@ entries take turns with the oldest: live data is seen at once, and the set is th
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -89,7 +88,7 @@ class Projector:
         self._lanes = lanes
         self._gather_s = gather_s
         self._stop_s = stop_s
-        self.cursor = int(json.loads(cursor.read_text())) if cursor.exists() else 0
+        self.cursor = read_cursor(cursor, journal.size)
         self._taken = self.cursor
         self._ahead: list[tuple[int, int]] = []
         self._live_next = True
@@ -235,6 +234,24 @@ class Projector:
             self.settle()
         except MeterprintError as error:
             log.warning("store_refused", error=str(error))
+
+
+def read_cursor(path: Path, size: int) -> int:
+    """A view's place in a journal of `size` entries; 0 where the file says nothing of use.
+
+    Entries that are projected again change nothing, one that is passed over would be missing.
+    """
+    try:
+        cursor = int(path.read_text())
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError) as error:
+        log.warning("cursor_unreadable", file=str(path), error=str(error))
+        return 0
+    if 0 <= cursor <= size:
+        return cursor
+    log.warning("cursor_of_another_journal", file=str(path), cursor=cursor, entries=size)
+    return 0
 
 
 def write_cursor(path: Path, cursor: int) -> None:

@@ -67,7 +67,10 @@ class Quarantine:
             )
             self._rows, self._bytes = self._held()
         except apsw.Error as error:
-            raise QuarantineError(f"cannot open {path}: {error}") from error
+            raise QuarantineError(
+                f"cannot open {path}: {error}",
+                hint="move it away: it only keeps what was refused, and a new one is made",
+            ) from error
 
     def _held(self) -> tuple[int, int]:
         row = self._db.execute(

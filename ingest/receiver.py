@@ -101,17 +101,20 @@ class Receiver:
         quarantine: Quarantine,
         key: SecretKey,
         keys_of: Callable[[str], Sequence[PublicKey]],
+        revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
     ) -> None:
         self._journal = journal
         self._quarantine = quarantine
         self._key = key
         self._keys_of = keys_of
+        self._revoked_keys_of = revoked_keys_of
         self.signatures = SignatureCheck()
         self.tally = Tally()
 
     def _judge(self, messages: Sequence[Message]) -> list[Accepted | Quarantined]:
         """Decide on each message; the signatures of all are verified together."""
-        shown = [present(m.payload, m.agent, self._keys_of, m.size) for m in messages]
+        revoked = self._revoked_keys_of
+        shown = [present(m.payload, m.agent, self._keys_of, m.size, revoked) for m in messages]
         signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
         holds = self.signatures.hold(signed)
         verdicts: list[Accepted | Quarantined] = []
@@ -123,7 +126,16 @@ class Receiver:
             mine = holds[place : place + len(each.claimed)]
             place += len(mine)
             table = message.kind == "birth"
-            verdicts.append(decide(each, mine, message.agent, self._journal.site, table=table))
+            verdicts.append(
+                decide(
+                    each,
+                    mine,
+                    message.agent,
+                    self._journal.site,
+                    table=table,
+                    revoked_keys_of=revoked,
+                )
+            )
         return verdicts
 
     def take(self, messages: Sequence[Message]) -> list[Committed]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from mrv.envelope import Column, Envelope, column_times
+from mrv.column import Column, column_times
+from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 

@@ -170,7 +170,7 @@ class InfluxStore:
         fields = ("value", "failed")
         text = ";".join(f'SELECT last("{f}") FROM "{MEASUREMENT}" {where}' for f in fields)  # noqa: S608
         last: dict[SeriesKey, int] = {}
-        for found in self._server.query(text):
+        for found in self._server.query(text, statements=len(fields)):
             for series in found:
                 key = _key({name: decode_name(text) for name, text in series["tags"].items()})
                 last[key] = max(last.get(key, 0), int(series["values"][0][0]))
@@ -203,7 +203,9 @@ class InfluxStore:
                 f"AND time >= {low} AND time <= {high}"
                 for key, low, high in some
             )
-            for span, found in zip(some, self._server.query(text), strict=True):
+            for span, found in zip(
+                some, self._server.query(text, statements=len(some)), strict=True
+            ):
                 yield *span, {t: set(rows_in(fields)) for t, fields in _points(found)}
 
     def _where(self, key: SeriesKey) -> str:
@@ -262,7 +264,7 @@ class InfluxStore:
                 left = sorted(rows - mine.get(t, set()), reverse=True)
                 if left:
                     self._owed.append(point(self._head(key), t, left))
-            self._server.query(
+            self._server.run(
                 f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
                 f"AND time >= {low} AND time <= {high}"
             )
@@ -294,7 +296,7 @@ class InfluxStore:
     def clear(self) -> None:
         """Delete this site's readings, windows too, its mark, and what was parked."""
         for name in (MARK, MEASUREMENT):
-            self._server.query(f'DELETE FROM "{name}" WHERE {self._mine}')  # noqa: S608
+            self._server.run(f'DELETE FROM "{name}" WHERE {self._mine}')  # noqa: S608
         self._claimed.clear()
         self._owed.clear()
         self._learned = True

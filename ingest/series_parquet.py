@@ -6,33 +6,40 @@ their number grows with the logarithm of the history (a log-structured merge tre
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from ingest.durable import replace_file
-from ingest.link_block import merge_parts
+from ingest.durable import stream_file
+from ingest.index_merge import merge_parts
 from ingest.manifest import (
     MANIFEST,
     IndexEntry,
     SegmentEntry,
     claim,
+    file_hash,
+    footer_hash,
     instead,
     read_manifest,
     ripe,
 )
-from ingest.segment import Rows, footer_hash, merged, render_segment
-from ingest.segment_set import SegmentSet, read_all
-from ingest.segment_tail import Tail, as_rows, column_of, listed
+from ingest.segment_block import Block
+from ingest.segment_merge import merge_segments
+from ingest.segment_rows import Rows, merged
+from ingest.segment_set import SegmentSet, past_cache
+from ingest.segment_tail import Tail, as_rows, column_of
+from ingest.segment_writer import write_segment
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 LOCK = "writer.lock"
 RETIRED_S = 600.0
-"""A segment that was merged into another is kept so long for those who read by the old list, s."""
+"""A file that was merged into another is kept so long for those who read by the old list, s."""
+WriteIndex = Callable[[BinaryIO], None]
+"""Writes an index part into a file."""
 
 __all__ = ["MANIFEST", "ParquetStore"]
 
@@ -54,6 +61,7 @@ class ParquetStore:
         self._frozen: list[Tail] = []
         self._moves = 0
         self._retired: list[tuple[float, str]] = []
+        self._told: Callable[[Sequence[Path], Path], None] = lambda _old, _new: None
         self._manifest = read_manifest(directory)
         self._segments = SegmentSet(directory)
         self._segments.hold(self._manifest.segments)
@@ -82,6 +90,10 @@ class ParquetStore:
         """Index parts, oldest first."""
         return [self._directory / entry.file for entry in self._manifest.index]
 
+    def when_merged(self, told: Callable[[Sequence[Path], Path], None]) -> None:
+        """Say to whom it is told that index parts were merged into another."""
+        self._told = told
+
     @property
     def entries(self) -> Sequence[SegmentEntry]:
         """Segments as the manifest lists them."""
@@ -95,7 +107,7 @@ class ParquetStore:
     @property
     def tail_channels(self) -> int:
         """Channels that have readings in the tail."""
-        return len(self._tail.channels)
+        return len(self._tail.known)
 
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings into the tail."""
@@ -114,20 +126,37 @@ class ParquetStore:
 
     def mark(self, key: SeriesKey) -> tuple[int, int]:
         """Changes whenever readings of a channel come or move: what was read before may be old."""
-        return self._moves, self._tail.added.get(key, 0)
+        return self._moves, self._tail.added(key)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
-        """Readings of a channel with start ≤ t < end, as arrays."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool = False, keep: bool = True
+    ) -> Rows:
+        """Readings of a channel with start ≤ t < end, as arrays.
+
+        Not to `keep`: what is read is not expected to be asked for again.
+        """
         with self._lock:
-            parts = self._segments.rows(key, start, end, amounts=amounts)
+            parts = self._segments.rows(key, start, end, amounts=amounts, keep=keep)
             return merged([*parts, *(tail.rows(key, start, end) for tail in self._tails())])
 
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Sealed readings of a channel in [start, end), about; nothing is decoded for it."""
+        with self._lock:
+            return self._segments.estimate(key, start, end)
+
     def near(
-        self, key: SeriesKey, start: int, end: int, margin: int, *, amounts: bool = False
+        self,
+        key: SeriesKey,
+        start: int,
+        end: int,
+        margin: int,
+        *,
+        amounts: bool = False,
+        keep: bool = True,
     ) -> Rows:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         with self._lock:
-            inner = self.rows(key, start, end, amounts=amounts)
+            inner = self.rows(key, start, end, amounts=amounts, keep=keep)
             if margin <= 0:
                 return inner
             sides = [
@@ -144,8 +173,8 @@ class ParquetStore:
             return merged([sides[0], inner, sides[1]])
 
     def _beside(self, key: SeriesKey, moment: int, margin: int) -> list[Rows]:
-        held = [tail.channels[key] for tail in self._tails() if key in tail.channels]
-        return [as_rows(series.read(moment, moment, margin)) for series in held]
+        held = [tail.series(key) for tail in self._tails()]
+        return [as_rows(series.read(moment, moment, margin)) for series in held if series]
 
     def read(self, key: SeriesKey, start: int, end: int) -> Series:
         """Readings with start ≤ t < end of segments and tail, as lists."""
@@ -159,30 +188,40 @@ class ParquetStore:
             [""] * size if rows.tag is None else rows.tag.tolist(),
         )
 
+    def recent(self, key: SeriesKey, start: int, end: int, margin: int) -> Series | None:
+        """As `near`, where the newest readings hold the whole answer; None where they may not."""
+        with self._lock:
+            held = self._tail.series(key)
+            if held is None or any(tail.added(key) for tail in self._frozen):
+                return None
+            sealed = self._segments.span(key)
+            return held.read_after(None if sealed is None else sealed[1], start, end, margin)
+
     def span(self, key: SeriesKey) -> tuple[int, int] | None:
         """Times of the first and last reading of a channel, ns; None where there is none."""
         with self._lock:
-            spans = self._segments.spans(key)
+            found = self._segments.span(key)
             for tail in self._tails():
-                held = tail.channels.get(key)
+                held = tail.series(key)
                 span = held.span() if held is not None else None
                 if span is not None:
-                    spans.append(span)
-        return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
+                    first, last = found or span
+                    found = min(first, span[0]), max(last, span[1])
+        return found
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
         with self._lock:
-            known = {key for tail in self._tails() for key in tail.channels}
+            known = {key for tail in self._tails() for key in tail.known}
             return sorted(known | self._segments.keys())
 
     def flush(
-        self, taken: int | None = None, anchor: str = "", index: bytes | None = None
+        self, taken: int | None = None, anchor: str = "", index: WriteIndex | None = None
     ) -> Path | None:
         """Write the tail as one immutable segment: files, then manifest, each synced.
 
         `taken` journal entries are then in segments, the last one with identity `anchor`; `index`
-        is what was learnt of their envelopes. Returns the index part's file. Raises
+        writes what was learnt of their envelopes. Returns the index part's file. Raises
         MeterprintError where the disk refuses or another process writes here; then the tail
         stays as it was.
         """
@@ -209,29 +248,24 @@ class ParquetStore:
         return path
 
     def _flush(
-        self, frozen: Tail, taken: int | None, anchor: str, index: bytes | None
+        self, frozen: Tail, taken: int | None, anchor: str, index: WriteIndex | None
     ) -> Path | None:
-        channels = frozen.everything()
-        held = self._manifest
-        entries, parts, path = list(held.segments), list(held.index), None
-        if any(len(rows) for rows in channels.values()):
-            entries.append(self._write(channels, 0))
-        if index is not None:
-            parts.append(self._write_index(index, 0))
-            path = self._directory / parts[-1].file
+        block = frozen.block()
+        entries = [] if block is None else [self._write([block], 0)]
+        parts = [] if index is None else [self._write_index(index, 0)]
         with self._lock:
-            same = (entries, parts) == (held.segments, held.index)
-            if not same or taken not in (None, held.taken):
-                was = held.taken, held.anchor
+            held = self._manifest
+            was = held.taken, held.anchor
+            if entries or parts or taken not in (None, held.taken):
                 if taken is not None:
                     held.taken, held.anchor = taken, anchor
                 try:
-                    self._commit(entries, parts)
+                    self._commit([*held.segments, *entries], [*held.index, *parts])
                 except MeterprintError:
                     held.taken, held.anchor = was
                     raise
             self._frozen.remove(frozen)
-        return path
+        return self._directory / parts[0].file if parts else None
 
     def _give_back(self, frozen: Tail) -> None:
         """The tail as it was before a flush that failed, with what came since."""
@@ -239,30 +273,22 @@ class ParquetStore:
             since, self._tail = self._tail, frozen
             self._moves += 1
             self._frozen.remove(frozen)
-            for key, rows in since.everything().items():
-                self._tail.add(key, column_of(SeriesChunk(key, listed(rows))))
+            self._tail.append(since)
 
-    def _write(self, channels: Mapping[SeriesKey, Rows], level: int) -> SegmentEntry:
-        data = render_segment(channels)
+    def _write(self, blocks: Iterable[Block], level: int) -> SegmentEntry:
         with self._lock:
             name = self._manifest.next_file("segment")
-        replace_file(self._directory / name, data, mode=0o644)
-        held = [rows for rows in channels.values() if len(rows)]
+        made = write_segment(self._directory / name, blocks)
         return SegmentEntry(
-            name,
-            level,
-            sum(len(rows) for rows in held),
-            min(int(rows.t[0]) for rows in held),
-            max(int(rows.t[-1]) for rows in held),
-            hashlib.sha256(data).hexdigest(),
-            footer_hash(self._directory / name),
+            name, level, made.rows, made.t_min, made.t_max, made.sha256, made.footer
         )
 
-    def _write_index(self, data: bytes, level: int) -> IndexEntry:
+    def _write_index(self, write: WriteIndex, level: int) -> IndexEntry:
         with self._lock:
             name = self._manifest.next_file("index")
-        replace_file(self._directory / name, data, mode=0o644)
-        return IndexEntry(name, level, hashlib.sha256(data).hexdigest())
+        path = self._directory / name
+        stream_file(path, write, mode=0o644)
+        return IndexEntry(name, level, file_hash(path), footer_hash(path))
 
     def _commit(self, entries: Sequence[SegmentEntry], index: Sequence[IndexEntry]) -> None:
         """Enter new lists into the manifest and open what is new. Raises FileRefused."""
@@ -279,8 +305,8 @@ class ParquetStore:
     def compact(self) -> bool:
         """Merge segments of one level where there are enough of them; whether it did.
 
-        A merged segment stays a while, a merged index part until the next start: others may read
-        by the old list. Raises MeterprintError where the disk refuses.
+        What was merged stays a while: others may read by the old list. Raises MeterprintError
+        where the disk refuses.
         """
         if not self.writable or not self._merging.acquire(blocking=False):
             return False
@@ -288,24 +314,41 @@ class ParquetStore:
             with self._lock:
                 old, parts = ripe(self._manifest.segments), ripe(self._manifest.index)
             if old:
-                made = self._write(read_all(self._directory, old), old[0].level + 1)
-                with self._lock:
-                    held = self._manifest
-                    self._commit(instead(held.segments, old, made), held.index)
-                    now = time.monotonic()
-                    self._retired += [(now, entry.file) for entry in old]
+                self._merge(old)
             if parts:
-                data = merge_parts([self._directory / part.file for part in parts])
-                entry = self._write_index(data, parts[0].level + 1)
-                with self._lock:
-                    held = self._manifest
-                    self._commit(held.segments, instead(held.index, parts, entry))
+                self._merge_index(parts)
         finally:
             self._merging.release()
         return bool(old or parts)
 
+    def _merge(self, old: Sequence[SegmentEntry]) -> None:
+        segments = past_cache(self._directory, old)
+        try:
+            made = self._write(merge_segments(segments), old[0].level + 1)
+        finally:
+            for segment in segments:
+                segment.close()
+        with self._lock:
+            held = self._manifest
+            self._commit(instead(held.segments, old, made), held.index)
+            self._retire(old)
+
+    def _merge_index(self, parts: Sequence[IndexEntry]) -> None:
+        paths = [self._directory / part.file for part in parts]
+        made = self._write_index(lambda file: merge_parts(file, paths), parts[0].level + 1)
+        with self._lock:
+            held = self._manifest
+            self._commit(held.segments, instead(held.index, parts, made))
+        self._told(paths, self._directory / made.file)
+        with self._lock:
+            self._retire(parts)
+
+    def _retire(self, old: Sequence[SegmentEntry | IndexEntry]) -> None:
+        now = time.monotonic()
+        self._retired += [(now, entry.file) for entry in old]
+
     def _clear_retired(self) -> None:
-        """Delete merged segments nobody reads any more."""
+        """Delete merged files nobody reads any more."""
         gone = time.monotonic() - RETIRED_S
         while self._retired and self._retired[0][0] < gone:
             (self._directory / self._retired.pop(0)[1]).unlink(missing_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
-from ingest.link_block import Extent, LinkBlock
+from ingest.link_block import LinkBlock
+from ingest.link_cache import SealedBlock
 from mrv.reporting.completeness import (
     ChainLink,
     Closure,
@@ -15,31 +16,12 @@ from mrv.reporting.completeness import (
 )
 
 
-@dataclass(slots=True)
-class SealedBlock:
-    """A block that is read from disk when it is needed."""
-
-    extent: Extent
-    """What it holds."""
-    load: Callable[[], LinkBlock]
-    """Reads it."""
-    held: LinkBlock | None = None
-    """It, once it was read."""
-
-    @property
-    def block(self) -> LinkBlock:
-        """The links."""
-        if self.held is None:
-            self.held = self.load()
-        return self.held
-
-
 class StoredChain(StreamChain):
     """Answers as `StreamChain` does; what is sealed is looked up in blocks, newest first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sealed: list[SealedBlock] = []
+        self.sealed: tuple[SealedBlock, ...] = ()
         self._sealed_epochs: dict[str, int] = {}
         self._sealed_end: int | None = None
         self.sealed_equivocations = self.sealed_late = 0
@@ -53,11 +35,17 @@ class StoredChain(StreamChain):
 
     def attach(self, part: SealedBlock) -> None:
         """Add a block of sealed links."""
-        self.sealed.append(part)
+        self.sealed = (*self.sealed, part)
         for epoch, seq in part.extent.epochs:
             self._sealed_epochs[epoch] = max(self._sealed_epochs.get(epoch, 0), seq)
         if self._sealed_end is None or part.extent.t_max > self._sealed_end:
             self._sealed_end = part.extent.t_max
+
+    def replace(self, old: Collection[Path], new: SealedBlock) -> None:
+        """Look into `new` instead of the blocks of some index parts: it holds what they do."""
+        place = next(n for n, part in enumerate(self.sealed) if part.path in old)
+        kept = [part for part in self.sealed if part.path not in old]
+        self.sealed = (*kept[:place], new, *kept[place:])
 
     def forget_hot(self) -> None:
         """Drop the links in memory: they are in an attached block now."""
@@ -84,8 +72,12 @@ class StoredChain(StreamChain):
             if any(name == epoch for name, _ in part.extent.epochs):
                 yield part
 
-    def _sealed_place(self, identity: str) -> tuple[LinkBlock, int] | None:
-        for part in reversed(self.sealed):
+    def _sealed_place(self, identity: str, near: int | None = None) -> tuple[LinkBlock, int] | None:
+        """Block and row of an envelope; looked for first where readings of time `near` are."""
+        parts: Iterable[SealedBlock] = reversed(self.sealed)
+        if near is not None:
+            parts = sorted(parts, key=lambda part: part.apart(near))
+        for part in parts:
             row = part.block.row_of(identity)
             if row is not None:
                 return part.block, row
@@ -139,7 +131,7 @@ class StoredChain(StreamChain):
                 if hot.t_first <= first:
                     return passed, hot
             else:
-                place = self._sealed_place(name)
+                place = self._sealed_place(name, oldest.t_first)
                 if place is None:
                     return Closure.CHAIN_GAP, oldest
                 block, row = place

@@ -6,20 +6,21 @@ with the history. Everything here is a view of the journal and can be built anew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from footprint.held_series import rows
 from footprint.intake import EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
-from ingest.channel_page import Page
-from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
-from ingest.segment import Rows
+from ingest.channel_page import MOST_ROWS, Page
+from ingest.index_part import Extent, extents, read_meta, write_links
+from ingest.link_cache import LinkCache, SealedBlock
+from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
-from ingest.stored_chain import SealedBlock, StoredChain
-from mrv.envelope import Column, Envelope
+from ingest.stored_chain import StoredChain
+from mrv.column import Column
+from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
 from mrv.series import Series, SeriesKey
 
@@ -47,6 +48,8 @@ class StoredReadings(EnvelopeIndex):
         self.tables: list[int] = []
         self.unreadable: list[tuple[int, str]] = []
         self._sealed_tables = self._sealed_unreadable = 0
+        self._links = LinkCache()
+        store.when_merged(self._replace)
         for path in store.index_files():
             self._attach(path)
         self._settle()
@@ -70,8 +73,7 @@ class StoredReadings(EnvelopeIndex):
         self.tables += [int(row[0]) for row in meta["tables"]]
         self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
         for row in meta["late"]:
-            chain = self.chain(row[0], row[1])
-            assert isinstance(chain, StoredChain)
+            chain = self._stored(row[0], row[1])
             chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
             chain.late += row[2]
             chain.sealed_late = chain.late
@@ -82,13 +84,28 @@ class StoredReadings(EnvelopeIndex):
         self._attach_links(path, meta["links"])
 
     def _attach_links(self, path: Path, listed: Sequence[Any]) -> None:
+        for agent, stream, sealed in self._sealed(path, listed):
+            self._stored(agent, stream).attach(sealed)
+
+    def _sealed(self, path: Path, listed: Sequence[Any]) -> Iterator[tuple[str, str, SealedBlock]]:
+        """Blocks of an index part, one a stream."""
         first = 0
         for agent, stream, count, low, high, epochs in listed:
             extent = Extent(count, low, high, tuple((str(e), int(s)) for e, s in epochs))
-            chain = self.chain(agent, stream)
-            assert isinstance(chain, StoredChain)
-            chain.attach(SealedBlock(extent, partial(read_blocks, path, first, count)))
+            yield agent, stream, SealedBlock(extent, path, first, self._links)
             first += count
+
+    def _stored(self, agent: str, stream: str) -> StoredChain:
+        chain = self.chain(agent, stream)
+        assert isinstance(chain, StoredChain)
+        return chain
+
+    def _replace(self, old: Sequence[Path], new: Path) -> None:
+        """Look into one index part instead of those that were merged into it."""
+        listed = read_meta(new)["links"]
+        with self._turn:
+            for agent, stream, sealed in self._sealed(new, listed):
+                self._stored(agent, stream).replace(old, sealed)
 
     def _settle(self) -> None:
         """Nothing learnt so far is news."""
@@ -147,14 +164,13 @@ class StoredReadings(EnvelopeIndex):
             if not hot and not readings:
                 return
             listed = extents(hot)
-            part = render_links(hot, self._meta(listed, readings))
-            path = self.store.flush(taken, anchor, part)
+            meta = self._meta(listed, readings)
+            path = self.store.flush(taken, anchor, lambda file: write_links(file, hot, meta))
             if path is None:
                 return
             self.sealed_readings += readings
             for place in hot:
-                chain = self.chain(*place)
-                assert isinstance(chain, StoredChain)
+                chain = self._stored(*place)
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
                 chain.sealed_late = chain.late
@@ -209,11 +225,16 @@ class StoredReadings(EnvelopeIndex):
 
     def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings by their signed times in [start, end), up to `margin` good ones beside."""
+        recent = self.store.recent(key, start, end, margin)
+        if recent is not None:
+            return recent
         amounts = key in self._longest or key in self._spans
         mark = self.store.mark(key)
         page = self._pages.get(key)
         found = page.read(mark, start, end, margin) if page is not None else None
-        if found is None and self._asked.get(key) != mark:
+        if found is None and self.store.estimate(key, start, end) > MOST_ROWS // 2:
+            found = self.store.near(key, start, end, margin, amounts=amounts, keep=False)
+        elif found is None and self._asked.get(key) != mark:
             self._asked[key] = mark  # a page pays from the second question on
         elif found is None:
             page = Page.around(self.store, key, mark, start, end, amounts=amounts)

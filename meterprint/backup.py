@@ -1,8 +1,9 @@
 """Backup of a state directory while it runs, and its restoration under a new origin.
 
-A backup holds what cannot be made again: keys, journal, quarantine and the outboxes of agents that
-run here. Segments and other views are not in it; they come back from the journal. Databases are
-copied first, then the cold files that the copied journal names: those never change.
+A backup holds what cannot be made again: keys, journal, quarantine, accounts, settings and the
+outboxes of agents that run here. Segments and other views are not in it; they come back from the
+journal. Databases are copied first, then the cold files that the copied journal names: those never
+change.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ import apsw
 
 from ingest.facts import FactWriter
 from ingest.journal import COLD_FOLDER, Journal
-from ingest.keyring import Keyring, renew_origin
-from meterprint.site import AUTHOR, MARKER, site_name
+from ingest.keyring import Keyring, existing_key, renew_origin
+from meterprint.settings import FILE as SETTINGS
+from meterprint.site import ACCOUNTS, AUTHOR, JOURNAL, MARKER, QUARANTINE, site_name
 from meterprint.upgrade import upgrade_state
 from mrv.errors import InputError
 from mrv.fact import REGISTRY
@@ -66,7 +68,7 @@ class BackupReport:
 def _files(state: Path) -> Iterator[Path]:
     """Files that a backup holds, relative to the state directory."""
     wanted = [state / MARKER, *sorted((state / "keys").iterdir())]
-    wanted += [state / "journal.db", state / "quarantine.db"]
+    wanted += [state / name for name in (JOURNAL, QUARANTINE, ACCOUNTS, SETTINGS)]
     agents = state / "agents"
     if agents.is_dir():
         wanted += sorted(p for p in agents.rglob("*") if p.suffix in (".db", ".key"))
@@ -101,7 +103,7 @@ def _sha256(path: Path) -> str:
 
 def _journal_head(path: Path, site: str, keys: Path) -> tuple[int, str, str, list[Path]]:
     """Size, root and origin of a copied journal, and its cold files in the state directory."""
-    journal = Journal(path, site, Keyring.open(keys, site).checkpoints)
+    journal = Journal(path, site, Keyring.open(keys, site, make=False).checkpoints)
     try:
         cold = [Path(COLD_FOLDER) / part.file for part in journal.parts()]
         return journal.size, journal.root().hex(), journal.origin, cold
@@ -119,6 +121,8 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
         raise InputError(f"{state} is no state directory", hint="name it by --state")
     if target.exists():
         raise InputError(f"{target} exists already", hint="choose another name")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent} is no folder", hint="make it, or choose another name")
     names = list(_files(state))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         held: list[tuple[Path, Path]] = []
@@ -131,7 +135,7 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
                 source = copy
             held.append((name, source))
             progress(place + 1, total)
-        copied = next(source for name, source in held if name == Path("journal.db"))
+        copied = next(source for name, source in held if name == Path(JOURNAL))
         size, root, origin, cold = _journal_head(copied, site, state / "keys")
         for name in cold:
             if not (state / name).is_file():
@@ -194,13 +198,19 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, progress: Progr
         progress(place + 1, len(files))
 
 
-def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> BackupReport:
+def restore(
+    path: Path,
+    state: Path,
+    progress: Progress = lambda *_: None,
+    root_key: Path | None = None,
+) -> BackupReport:
     """Restore a backup into `state`, which must not exist; its journal gets a new origin.
 
     The journal is checked entry by entry. A fact quotes the origin, size and root it continues,
-    and the old checkpoint key is revoked. Raises InputError.
+    and the old checkpoint key is revoked. `root_key` is the file of a root key that is kept
+    offline. Raises InputError.
     """
-    if state.exists() and any(state.iterdir()):
+    if state.exists() and (not state.is_dir() or any(state.iterdir())):
         raise InputError(f"{state} is not empty", hint="restore into a directory of its own")
     try:
         opened = zipfile.ZipFile(path)
@@ -214,7 +224,7 @@ def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> Ba
         try:
             _extract(archive, path, folder, progress)
             site = str(about["site"])
-            origin = _continue(folder, site, about)
+            origin = _continue(folder, site, about, root_key)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -226,13 +236,13 @@ def restore(path: Path, state: Path, progress: Progress = lambda *_: None) -> Ba
     )
 
 
-def _continue(folder: Path, site: str, about: dict[str, Any]) -> str:
+def _continue(folder: Path, site: str, about: dict[str, Any], root_key: Path | None) -> str:
     """Check the journal and go on with it under a new origin; its name."""
     upgraded = upgrade_state(folder)
     if upgraded.kept:
         Path(upgraded.kept).unlink()  # the backup still has it
-    old_ring = Keyring.open(folder / "keys", site)
-    journal = Journal(folder / "journal.db", site, old_ring.checkpoints)
+    old_ring = Keyring.open(folder / "keys", site, make=False)
+    journal = Journal(folder / JOURNAL, site, old_ring.checkpoints)
     try:
         faults = journal.verify()
         if journal.root().hex() != about["root"]:
@@ -242,9 +252,19 @@ def _continue(folder: Path, site: str, about: dict[str, Any]) -> str:
         journal.close()
     if faults:
         raise InputError(f"the journal of the backup does not hold: {faults[0]}")
+    if root_key is not None:
+        lent = existing_key(root_key, f"{site}/root")
+    elif old_ring.root_if_here is None:
+        raise InputError(
+            "the backup holds no root key, and a new origin has to be enrolled",
+            field="--root-key",
+            hint="name the file of the root key that is kept offline",
+        )
+    else:
+        lent = old_ring.root
     old, new = renew_origin(folder / "keys", site)
-    ring = Keyring.open(folder / "keys", site)
-    journal = Journal(folder / "journal.db", site, new)
+    ring = replace(Keyring.open(folder / "keys", site, make=False), root_if_here=lent)
+    journal = Journal(folder / JOURNAL, site, new)
     try:
         writer = FactWriter(journal, ring)
         writer.enrol("checkpoints", new.public, AUTHOR)

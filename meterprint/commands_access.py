@@ -23,8 +23,7 @@ RoleOption = Annotated[str, typer.Option(help="operator, metrologist, verifier o
 
 
 def _file(state: Path) -> Path:
-    from meterprint.commands_serve import ACCOUNTS
-    from meterprint.site import MARKER
+    from meterprint.site import ACCOUNTS, MARKER
 
     if not (state / MARKER).exists():
         raise InputError(

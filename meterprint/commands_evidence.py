@@ -30,20 +30,20 @@ def show_keys(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> N
     from meterprint.site import open_site
 
     site = open_site(state)
-    ring = site.keyring
+    ring, root = site.keyring, site.root.vkey
     site.close()
     if json:
         emit(
             {
                 "site": ring.site,
-                "root": ring.root.public.vkey,
+                "root": root,
                 "facts": ring.facts.public.vkey,
                 "receipts": ring.receipts.public.vkey,
                 "checkpoints": ring.checkpoints.public.vkey,
             }
         )
     else:
-        typer.echo(ring.root.public.vkey)
+        typer.echo(root)
 
 
 def bundle(

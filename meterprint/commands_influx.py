@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from meterprint.output import DEFAULT_STATE, JsonOption, StateOption, emit, parse_moment, table
-from mrv.errors import InputError
 
 influx = typer.Typer(
     help="Set up an InfluxDB and see how its view stands. / 配置 InfluxDB 并查看其视图状态。",
@@ -86,11 +85,11 @@ def fill(
 def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
     """How far the view is, and points InfluxDB refused for good. / 视图进度与被拒数据点。"""
     from footprint.rows import iso
+    from ingest.projector import read_cursor
     from meterprint.views import INFLUX, cursor_file, open_park
 
     size = _entries(state)
-    path = cursor_file(state, INFLUX)
-    cursor = int(path.read_text()) if path.exists() else 0
+    cursor = read_cursor(cursor_file(state, INFLUX), size)
     park = open_park(state)
     points = [{**asdict(point), "at": iso(point.at)} for point in park.points]
     if json:
@@ -114,17 +113,9 @@ def status(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None
 
 def _entries(state: Path) -> int:
     """Entries of a site's journal, without computing anything."""
-    from json import loads as parse_json
+    from meterprint.site import open_journal
 
-    from ingest.journal import Journal
-    from ingest.keyring import Keyring
-    from meterprint.site import MARKER
-
-    marker = state / MARKER
-    if not marker.exists():
-        raise InputError(f"{state} is no state directory", hint="name the site's by --state")
-    name = str(parse_json(marker.read_text())["site"])
-    journal = Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
+    journal = open_journal(state)
     try:
         return journal.size
     finally:

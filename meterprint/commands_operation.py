@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from meterprint.output import DEFAULT_STATE, JsonOption, Progress, StateOption, emit
+from meterprint.output import DEFAULT_STATE, ConfigOption, JsonOption, Progress, StateOption, emit
 
 TITLES = {"files": "files / 文件", "entries": "entries / 条目"}
 
@@ -32,6 +32,9 @@ def backup(
 
 def restore(
     archive: Annotated[Path, typer.Argument(help="backup to restore / 备份文件")],
+    root_key: Annotated[
+        Path | None, typer.Option(help="root key, where it is kept offline / 离线根密钥")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -39,7 +42,7 @@ def restore(
     from meterprint.backup import restore as run
 
     with Progress(TITLES).shown() as progress:
-        report = run(archive, state, lambda done, total: progress("files", done, total))
+        report = run(archive, state, lambda done, total: progress("files", done, total), root_key)
     if json:
         emit({**asdict(report), "state": str(state)})
         return
@@ -62,18 +65,21 @@ def upgrade(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> Non
         typer.echo(f"{state}: nothing to do / 无需升级")
 
 
-def doctor(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json: JsonOption = False
+) -> None:
     """Say what could keep a site from working, and the remedy. / 运行环境体检。"""
-    from meterprint.doctor import FAIL, diagnose
+    from meterprint.diagnosis import FAIL
+    from meterprint.doctor import diagnose
 
-    found = diagnose(state)
+    found = diagnose(state, config)
     if json:
         emit([asdict(one) for one in found])
     else:
         for one in found:
-            typer.echo(f"{one.result:<5} {one.id:<9} {one.seen}")
+            typer.echo(f"{one.result:<5} {one.id:<10} {one.seen}")
             if one.remedy:
-                typer.echo(f"{'':<15} → {one.remedy}")
+                typer.echo(f"{'':<16} → {one.remedy}")
     if any(one.result == FAIL for one in found):
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meterprint.output import DEFAULT_STATE, ConfigOption, StateOption
+from meterprint.output import DEFAULT_STATE, ConfigOption, JsonOption, StateOption, emit
 from mrv.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ingest.broker_port import Broker as RunningBroker
     from ingest.series_influx import InfluxStore
     from meterprint.settings import Broker, Influx, Settings
-
-ACCOUNTS = "users"
-"""File of the accounts in a state directory."""
 
 
 def serve(
@@ -119,6 +116,7 @@ def _door(settings: Settings, state: Path) -> Door:
     """Who may come in: the accounts of the state directory, where there are any."""
     from dashboards.accounts import Accounts
     from dashboards.guard import Door
+    from meterprint.site import ACCOUNTS
 
     web = settings.web
     file = state / ACCOUNTS
@@ -200,7 +198,30 @@ def enrol(
     typer.echo(f"enrolled {key.name}" + (f", {certificate}" if certificate else ""))
 
 
+def revoke(
+    name: Annotated[str, typer.Argument(help="name of the agent")],
+    key: Annotated[str, typer.Option(help="only this key, name+hash+key / 仅此公钥")] = "",
+    author: Annotated[str, typer.Option(help="who says so / 责任人")] = "cli",
+    state: StateOption = DEFAULT_STATE,
+    json: JsonOption = False,
+) -> None:
+    """Take an agent's keys back; what it sends from now on is refused. / 吊销采集端公钥。"""
+    from meterprint.site import open_site
+
+    site = open_site(state)
+    try:
+        keys = site.revoke_agent(name, key, author)
+    finally:
+        site.close()
+    if json:
+        emit([{"agent": name, "vkey": gone.vkey} for gone in keys])
+        return
+    for gone in keys:
+        typer.echo(f"revoked {gone.vkey}")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(serve)
     app.command("enrol-agent")(enrol)
+    app.command("revoke-agent")(revoke)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import apsw
 import structlog
 
 from dashboards.agent_health import AgentState, read_state
@@ -31,7 +32,7 @@ from mrv.fact import Fact
 from mrv.strict_json import loads
 
 WATCH_S = 1.0
-"""How often the broker is looked after, s."""
+"""How often the broker is looked after, and what commands state beside this process, s."""
 BEHIND = 500
 """Journal entries the engine may lag without being called behind: a commit's worth."""
 EAGER_EVERY_S = 1.0
@@ -66,7 +67,13 @@ class LiveSite:
         self.arrivals: dict[str, int] = {}
         self.broker = broker or start_broker(site.state / "broker", broker_port)
         self.views = open_views(site, influx)
-        self.receiver = Receiver(site.journal, site.quarantine, site.keyring.receipts, site.keys_of)
+        self.receiver = Receiver(
+            site.journal,
+            site.quarantine,
+            site.keyring.receipts,
+            site.keys_of,
+            site.revoked_keys_of,
+        )
         try:
             self.subscriber = Subscriber(
                 self.receiver,
@@ -195,6 +202,12 @@ class LiveSite:
                     log.warning("broker_restarted", port=self.broker.port)
             except MeterprintError as error:
                 log.warning("broker_down", error=str(error), hint=error.hint)
+            try:
+                self.site.journal.follow()
+            except apsw.Error as error:
+                log.warning("journal_unreadable", error=str(error))
+            if self.site.engine.lag:
+                self._wake.set()  # a command beside this process has stated something
 
     def _work(self) -> None:
         eager_at = time.monotonic()

@@ -27,7 +27,8 @@ from ingest.subscriber import Subscriber
 from meterprint.parquet_table import read_parquet
 from meterprint.plant_file import PlantFile, load_plant
 from meterprint.site import Site, open_site
-from mrv.envelope import MAX_READINGS, Clock, ClockState
+from mrv.column import MAX_READINGS
+from mrv.envelope import Clock, ClockState
 from mrv.errors import MeterprintError
 from mrv.finding import count_by_rule
 from mrv.interval import NS_PER_S

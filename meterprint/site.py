@@ -10,6 +10,7 @@ from footprint.plant import PlantModel
 from ingest.batch_events import BatchEvents
 from ingest.durable import make_file, make_folder
 from ingest.engine_shell import EngineShell
+from ingest.enrolled_keys import EnrolledKeys
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
 from ingest.keyring import Keyring
@@ -25,6 +26,10 @@ STATE_VERSION = 2
 """Layout of the state directory."""
 MARKER = "site.json"
 """File that makes a directory a state directory."""
+JOURNAL, QUARANTINE = "journal.db", "quarantine.db"
+"""Databases in a state directory."""
+ACCOUNTS = "users"
+"""File of the accounts in a state directory."""
 AUTHOR = "meterprint"
 """Author of facts the program states by itself."""
 
@@ -35,22 +40,35 @@ class Site:
     def __init__(self, state: Path, name: str, kernels: Kernels | None = None) -> None:
         self.state = state
         self.name = name
-        self.keyring = Keyring.open(state / "keys", name)
-        self.journal = Journal(state / "journal.db", name, self.keyring.checkpoints)
+        self.keyring = open_keyring(state, name)
+        self.journal = Journal(state / JOURNAL, name, self.keyring.checkpoints)
         self.facts = FactWriter(self.journal, self.keyring)
         self.facts.found(AUTHOR)
-        self.quarantine = Quarantine(state / "quarantine.db")
+        self.quarantine = Quarantine(state / QUARANTINE)
         self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines)
-        self._agents: dict[str, tuple[PublicKey, ...]] = {}
-        self._load_agents()
+        self._keys = EnrolledKeys()
+        self._facts_known = 0
+        self._learn_keys()
+        self._check_keys()
 
-    def _load_agents(self) -> None:
-        for fact in self.engine.facts:
-            if fact.header.type == "key_enrolled" and fact.body.get("role") == "agent":
-                key = PublicKey.parse(str(fact.body["vkey"]))
-                self._agents[key.name] = (*self._agents.get(key.name, ()), key)
+    def _learn_keys(self) -> None:
+        """Take in keys that were enrolled or revoked since, by this process or another."""
+        facts = self.engine.facts
+        self._keys.take(facts[min(self._facts_known, len(facts)) :])
+        self._facts_known = len(facts)
+
+    def _check_keys(self) -> None:
+        """Refuse keys the registry does not name: nobody would believe what they sign."""
+        for role in ("facts", "receipts", "checkpoints"):
+            key = getattr(self.keyring, role).public
+            if key not in self._keys.of_role(role):
+                raise InputError(
+                    f"the registry names another {role} key than {key.vkey}",
+                    file=str(self.state / "keys" / f"{role}.key"),
+                    hint="put the site's own key back, from a backup",
+                )
 
     def plant(self) -> PlantModel | None:
         """The plant as stated last."""
@@ -64,19 +82,40 @@ class Site:
         return [line.id for line in plant.lines] if plant else []
 
     def keys_of(self, agent: str) -> tuple[PublicKey, ...]:
-        """Enrolled keys of an agent."""
-        return self._agents.get(agent, ())
+        """Keys an agent may sign with."""
+        return self._keys.of_agent(agent)
+
+    @property
+    def root(self) -> PublicKey:
+        """The key a verifier trusts; its secret half may be kept offline."""
+        return self._keys.of_role("root")[0]
+
+    def revoked_keys_of(self, agent: str) -> tuple[PublicKey, ...]:
+        """Keys an agent may sign with no longer."""
+        return self._keys.revoked(agent)
 
     def agents(self) -> tuple[str, ...]:
         """Names of the enrolled agents, in the order of their enrolment."""
-        return tuple(self._agents)
+        return self._keys.agents()
 
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
         if key in self.keys_of(key.name):
             return
-        self.facts.enrol("agent", key, author)
-        self._agents[key.name] = (*self.keys_of(key.name), key)
+        self._keys.take([self.facts.enrol("agent", key, author)])
+
+    def revoke_agent(self, name: str, vkey: str = "", author: str = AUTHOR) -> list[PublicKey]:
+        """Revoke the keys of an agent, or one of them; those that were. Raises InputError."""
+        keys = [key for key in self.keys_of(name) if vkey in ("", key.vkey)]
+        if not keys:
+            known = ", ".join(self.agents()) or "none"
+            raise InputError(
+                f"no agent {name!r} is enrolled" + (" with that key" if vkey else ""),
+                hint=f"enrolled agents: {known}",
+            )
+        for key in keys:
+            self._keys.take([self.facts.revoke(key, author)])
+        return keys
 
     def state_plant(self, file: PlantFile, valid_from: int, author: str = AUTHOR) -> bool:
         """State plant, factors and certificates of a file, where they are new; whether any was."""
@@ -121,6 +160,7 @@ class Site:
         """Take in the journal and compute what is out of date."""
         self.journal.follow()
         self.engine.catch_up()
+        self._learn_keys()
         self.engine.refresh(progress, eager=eager)
 
     def close(self) -> None:
@@ -158,7 +198,24 @@ def open_journal(state: Path) -> Journal:
     name = site_name(state)
     if name is None:
         raise InputError(f"{state} is no state directory", hint="name it by --state")
-    return Journal(state / "journal.db", name, Keyring.open(state / "keys", name).checkpoints)
+    return Journal(state / JOURNAL, name, open_keyring(state, name).checkpoints)
+
+
+def open_keyring(state: Path, name: str) -> Keyring:
+    """The keys of a site; those of a new one are made. Raises MeterprintError.
+
+    A site that has lost its journal or a key must not begin again under its old name: two journals
+    of one origin contradict each other.
+    """
+    journal = state / JOURNAL
+    begun = journal.exists() and journal.stat().st_size > 0
+    if not begun and (state / QUARANTINE).exists():  # made after the journal has its first facts
+        raise InputError(
+            "the journal is gone, and this site has had one",
+            file=str(journal),
+            hint="put it back, or restore a backup into a new directory: `meterprint restore`",
+        )
+    return Keyring.open(state / "keys", name, make=not begun)
 
 
 def _content(fact: Fact) -> tuple[bytes, tuple[int | None, int | None] | None]:

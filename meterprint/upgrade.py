@@ -25,13 +25,13 @@ def upgrade_state(state: Path, progress: Progress = lambda *_: None) -> Upgraded
     except FileNotFoundError as error:
         raise InputError(f"{state} is no state directory", hint="name it by --state") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{marker} cannot be read: {error}", file=str(marker)) from error
+        raise InputError(f"cannot be read: {error}", file=str(marker)) from error
     if layout > STATE_VERSION:
         raise InputError(
             f"{state} has layout {layout}, this program reads up to {STATE_VERSION}",
             hint="use the newer program that wrote it",
         )
-    ring = Keyring.open(state / "keys", site)
+    ring = Keyring.open(state / "keys", site, make=False)
     done = upgrade_journal(state / "journal.db", site, ring.checkpoints, progress)
     if layout != STATE_VERSION:
         temporary = marker.with_suffix(".tmp")

@@ -72,12 +72,15 @@ def loads(data: bytes, *, bounded: bool = True) -> Any:
     if end != len(text):
         raise WireError(f"text after the JSON value at character {end}")
     if "\\u" in text:
-        _refuse_half_surrogates(value)
+        refuse_half_surrogates(value)
     return value
 
 
-def _refuse_half_surrogates(value: Any) -> None:
-    """A half of a surrogate pair, which JSON can escape (RFC 8259 §8.2), is no text."""
+def refuse_half_surrogates(value: Any) -> None:
+    """A half of a surrogate pair, which JSON can escape (RFC 8259 §8.2), is no text.
+
+    Raises WireError where one stands anywhere in the value.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_profiles.decode import decode, decode_text, encode
+from device_profiles.decode import Decoded, decode, decode_text, encode
 from device_profiles.loading import load_profile
 from device_profiles.profile import Register, RegisterType, WordOrder
 from mrv.errors import InputError
@@ -26,7 +26,7 @@ INTEGERS = [
     (RegisterType.I16, 2, -(2**15), 2**15 - 1),
     (RegisterType.U32, 4, 0, 2**32 - 1),
     (RegisterType.I32, 4, -(2**31), 2**31 - 1),
-    (RegisterType.U64, 8, 0, 2**64 - 1),
+    (RegisterType.U64, 8, 0, 2**63 - 1),
     (RegisterType.I64, 8, -(2**63), 2**63 - 1),
     (RegisterType.BCD, 6, 0, 10**12 - 1),
     (RegisterType.DLT645, 4, 0, 10**8 - 1),
@@ -40,6 +40,15 @@ def test_decode_undoes_encode_over_the_whole_range(kind, size, low, high, order,
     value = data.draw(st.integers(low, high) | st.sampled_from([low, high]))
     shown = register(kind, size, word_order=order)
     assert decode(shown, encode(shown, value)).v == value
+
+
+@pytest.mark.parametrize("shown", [2**63, 2**64 - 2])
+def test_a_value_beyond_64_bits_is_no_value_and_does_not_spoil_its_envelope(shown):
+    """Torn words or a sentinel nobody told of; an envelope carries 64 bits with sign."""
+    raw = shown.to_bytes(8, "big")
+    assert decode(register(RegisterType.U64, 8), raw) == Decoded(None, "out_of_range")
+    huge = struct.pack(">d", 1.7e308)
+    assert decode(register(RegisterType.F64, 8), huge) == Decoded(None, "out_of_range")
 
 
 @given(st.integers(-799_999, 799_999))
@@ -56,6 +65,8 @@ def test_any_float_is_the_nearest_count_or_no_value(raw):
     if not math.isfinite(value):
         assert seen.v is None
         assert seen.quality == "nan"
+    elif abs(value) * 100 >= 2**63:
+        assert seen == Decoded(None, "out_of_range")
     else:
         assert seen.v is not None
         assert abs(Fraction(value) - seen.v * shown.resolution) <= shown.resolution / 2
@@ -69,7 +80,7 @@ def test_a_float_half_way_goes_to_the_even_count():
 
 def test_a_decimal_beyond_the_reach_of_doubles_stays_exact():
     shown = register(RegisterType.U64, 8)
-    assert decode(shown, (2**63 + 1).to_bytes(8, "big")).v == 2**63 + 1
+    assert decode(shown, (2**62 + 1).to_bytes(8, "big")).v == 2**62 + 1
 
 
 def test_low_word_first_is_the_swapped_high_word_first():

@@ -137,6 +137,26 @@ def test_a_value_that_is_no_number_is_a_finding_and_its_neighbours_are_read(tmp_
     assert [r.v for r in found.readings if r.channel == "m.energy"] == [200]
 
 
+@pytest.mark.parametrize(
+    ("file", "row", "word"),
+    [
+        ("meter", "2026-01-01 00:00:03,9e40,1", "64 bits"),
+        ("meter", "1925-01-01 00:00:03,101,1", "1970"),
+        ("scale", f"2026-01-01 00:02:00,{'h' * 200},1", "128 characters"),
+    ],
+)
+def test_what_no_envelope_can_carry_is_a_finding_with_its_line(tmp_path, file, row, word):
+    as_csv(tmp_path)
+    path = tmp_path / f"{file}.csv"
+    lines = path.read_text().count("\n")
+    path.write_text(path.read_text() + row + "\n")
+    _, found = content(tmp_path, "csv")
+    broken = [f for f in found.findings if f.rule == "broken_row"]
+    assert broken
+    assert broken[0].subject.endswith(f"{file}.csv:{lines + 1}")
+    assert word in dict(broken[0].numbers)["reason"]
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "xlsx"])
 def test_a_file_that_cannot_be_read_is_told_by_name(tmp_path, suffix):
     as_csv(tmp_path)

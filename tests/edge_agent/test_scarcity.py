@@ -14,7 +14,8 @@ from edge_agent.outbox import Outbox
 from edge_agent.scarcity import GIVEN_UP, THINNED, Scarcity
 from edge_agent.source import RawReading
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, column_times, parse
+from mrv.column import column_times
+from mrv.envelope import Clock, ClockState, parse
 from mrv.verification.note import SecretKey, split
 
 S = 10**9

@@ -9,7 +9,8 @@ from edge_agent.agent import Agent
 from edge_agent.outbox import Outbox
 from edge_agent.source import RawReading
 from edge_agent.spells import NOTHING, Known, part
-from mrv.envelope import Clock, ClockState, column_times, parse
+from mrv.column import column_times
+from mrv.envelope import Clock, ClockState, parse
 from mrv.reporting.completeness import CLOCK_STEP_NS
 from mrv.verification.note import SecretKey, split
 from tests.faults.test_hostile import TABLE

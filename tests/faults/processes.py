@@ -27,7 +27,8 @@ from ingest.subscriber import Subscriber
 from meterprint.site import open_site
 from meterprint.views import open_view
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, column_times, parse
+from mrv.column import column_times
+from mrv.envelope import Clock, ClockState, parse
 from mrv.receipt import Receipt
 from mrv.verification.note import split
 from tests.faults.influx import DATABASE

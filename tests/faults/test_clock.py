@@ -20,7 +20,8 @@ from meterprint.live import LiveSite
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, column_times, parse
+from mrv.column import column_times
+from mrv.envelope import Clock, ClockState, parse
 from mrv.quantity import exact_number
 from mrv.verification.note import SecretKey, split
 from tests.conftest import missing

@@ -31,7 +31,8 @@ from ingest.series_influx import InfluxStore
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site
 from meterprint.views import cursor_file
-from mrv.envelope import column_times, parse
+from mrv.column import column_times
+from mrv.envelope import parse
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 from scripts.servers import influxd_path

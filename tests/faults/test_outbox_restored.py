@@ -17,7 +17,8 @@ from ingest.entry import EntryKind
 from meterprint.live import LiveSite
 from meterprint.plant_file import load_plant
 from meterprint.site import open_site
-from mrv.envelope import column_times, parse
+from mrv.column import column_times
+from mrv.envelope import parse
 from mrv.verification.note import SecretKey, split
 from tests.conftest import missing
 from tests.faults.test_hostile import TABLE

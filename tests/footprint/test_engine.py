@@ -21,7 +21,8 @@ from footprint.knowledge import Knowledge
 from footprint.plant_reading import read_plant
 from footprint.selection import selection
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable
-from mrv.envelope import Clock, ClockState, Column, Envelope, Event, Head
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
 from tests.faults.test_kill import FACTOR

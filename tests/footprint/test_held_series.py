@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from footprint.held_series import HeldSeries, rows
-from mrv.envelope import Column
+from mrv.column import Column
 
 VALUES = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))
 

@@ -18,7 +18,8 @@ from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from footprint.pools import line_pool
-from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope
 from mrv.reporting.substitution import mean_rate_fill
 from tests.footprint.test_engine import PLANT, S, World, table_of
 

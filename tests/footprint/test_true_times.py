@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from footprint.intake import MemoryReadings
 from footprint.readings import SignedGap
-from mrv.envelope import Clock, ClockState, Column, Envelope, Event
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope, Event
 from mrv.series import SeriesKey
 
 S = 10**9

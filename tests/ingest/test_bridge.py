@@ -206,6 +206,35 @@ def test_nothing_is_acknowledged_before_it_is_in_the_journal(tmp_path, mosquitto
     again.close()
 
 
+def test_a_quarantine_the_disk_refuses_is_waited_for(tmp_path, mosquitto, publisher):
+    """Bytes that prove nothing are kept too: the bridge neither ends nor acknowledges without."""
+    place = Place(tmp_path, mosquitto.port).start()
+    place.wait(lambda tally: True)
+    place.quarantine._db.execute("PRAGMA max_page_count=1")
+    publisher.send(*((TOPIC, b"\xff" * 60_000) for _ in range(20)))
+    while not place.bridge.fault:
+        place.bridge.connected.wait(0.01)
+    place.quarantine._db.execute("PRAGMA max_page_count=1000000")
+    publisher.send((TOPIC, message(MS)))
+    place.wait(lambda tally: tally.readings >= 2)
+    assert place.quarantine.counts() == {"malformed": 20}
+    place.close()
+
+
+def test_half_a_surrogate_pair_ends_no_bridge(tmp_path, mosquitto, publisher):
+    """JSON can escape what no file and no database can hold."""
+    place = Place(tmp_path, mosquitto.port).start()
+    stamp = '"2025-11-24T16:00:00Z"'
+    publisher.send(
+        ("scale/out", f'{{"time":{stamp},"kg":1,"batch":"\\ud800"}}'.encode()),
+        (TOPIC, message(MS, unit='"\\udfff"')),
+        (TOPIC, message(MS)),
+    )
+    place.wait(lambda tally: tally.readings >= 2)
+    assert place.bridge.tally.refused == {"malformed": 2}
+    place.close()
+
+
 def test_a_broker_that_was_away_is_found_again(tmp_path, mosquitto):
     place = Place(tmp_path, mosquitto.port).start()
     mosquitto.stop()

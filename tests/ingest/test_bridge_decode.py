@@ -161,6 +161,22 @@ def test_what_is_stamped_on_receipt_and_sent_again_claims_nothing(decoder):
     assert again["press.power"] == (NOW + 1, None, "redelivered", 0, "")
 
 
+def test_what_the_broker_had_kept_was_not_read_now(decoder):
+    """A retained message comes at every subscription, however old it is."""
+    kept = rows(decoder.decode(b"bare/press", b'"1.5"', NOW, retained=True))
+    assert kept == {"press.power": (NOW, None, "retained", 0, "")}
+    stamped = rows(decoder.decode(TOPIC, message(MS), NOW, retained=True))
+    assert stamped["press.energy"] == (NOW, 123450, "", 0, "")
+    assert decoder.decode(TOPIC, message(MS), NOW + 5, retained=True).duplicate
+
+
+@pytest.mark.parametrize("text", ['{"batch":"\\ud800"}', '["\\udc00"]', '"\\ud83d"'])
+def test_half_a_surrogate_pair_is_no_text(text):
+    with pytest.raises(Refused, match="surrogate"):
+        read_json(text.encode())
+    assert read_json(rb'"\ud83d\ude00"') == "😀"
+
+
 def test_rounding_is_flagged_and_only_where_it_is_asked_for():
     text = BRIDGES.replace("unit: W}", "unit: W, finer: round}")
     decoder = Decoder(mapping(text), plant())
@@ -209,6 +225,31 @@ def test_times_are_exact(moment, digits):
     if digits:
         text += "." + str(moment % 10**digits).rjust(digits, "0")
     assert unix_ns(text, digits) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "digits", "ns"),
+    [
+        ("1.764e+18", 0, 1_764_000_000 * 10**9),
+        ("1.7640000005E9", 9, 1_764_000_000 * 10**9 + 500_000_000),
+        ("17640000000005e-4", 9, 1_764_000_000 * 10**9 + 500_000),
+        ("0.9", 0, 0),
+    ],
+)
+def test_a_time_may_be_written_with_an_exponent(text, digits, ns):
+    assert unix_ns(text, digits) == ns
+
+
+@pytest.mark.parametrize("text", ["1e99", "1e-99", "1e", ".5", "1.", "+1", "0x1", "١٢", ""])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="no time"):
+        unix_ns(text, 9)
+
+
+@pytest.mark.parametrize("zone", ["+24:00", "-99:00", "+08:60"])
+def test_an_offset_no_zone_has_is_refused(zone):
+    with pytest.raises(ValueError, match="offset"):
+        iso_ns(f"2026-01-01T00:00:00{zone}", None)
 
 
 def test_iso_times_agree_with_the_standard_library():
@@ -312,6 +353,10 @@ def test_no_payload_crashes_the_decoder(document, noise, place):
             "register",
         ),
         ("behind_s: 86400", "behind_s: 99999999", "messages[0].time.behind_s", "at most"),
+        ("flush_ms: 50", "flush_ms: 60000", "flush_ms", "at most"),
+        ("length_s: 60", "length_s: 31536000", "messages[1].values[0].length_s", "at most"),
+        ("{at: /time}", "{at: /time, offset: '+26:00'}", "messages[1].time.offset", "offset"),
+        ("stream: hall", "stream: hall\n  broker: {port: 99999}", "broker.port", "TCP port"),
     ],
 )
 def test_a_fault_of_a_mapping_names_its_field(old, new, field, word):

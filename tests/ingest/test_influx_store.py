@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from ingest.back_off import PAUSES_S, BackOff
 from ingest.influx_connection import InfluxAddress, InfluxConnection, InfluxError, asked_pause
 from ingest.influx_halving import DOUBTFUL
 from ingest.influx_setup import prepare
@@ -112,7 +113,16 @@ def test_a_query_that_is_not_answered_is_an_error_too(address):
         with pytest.raises(InfluxError) as seen:
             store.append([chunk([(10, 1)])])
         assert seen.value.again_in_s == 4
-        for text in (b"<html>sign in</html>", b"[]"):
+        for text in (
+            b"<html>sign in</html>",
+            b"[]",
+            b"{}",
+            b'{"results":null}',
+            b'{"results":[null]}',
+            b'{"results":[{},{},{}]}',
+            b'{"results":[{"series":[{"columns":["time","last"],"values":[[1]]}]},{}]}',
+            b'{"results":[{"series":7},{}]}',
+        ):
             proxy.query_answers.append((200, {}, text))
             with pytest.raises(InfluxError, match="as an InfluxDB does"):
                 store.append([chunk([(10, 1)])])
@@ -121,11 +131,90 @@ def test_a_query_that_is_not_answered_is_an_error_too(address):
         store.close()
 
 
+@pytest.mark.influx
+def test_an_answer_that_is_cut_short_is_not_taken_for_the_whole(address):
+    """`max-row-limit` of 1.8: a twin that is not shown would be written over."""
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        short = b'{"results":[{"series":[],"partial":true},{}]}'
+        proxy.query_answers.append((200, {}, short))
+        with pytest.raises(InfluxError, match="short") as seen:
+            store.append([chunk([(10, 1)])])
+        assert "max-row-limit" in seen.value.hint
+        proxy.query_answers.append((200, {}, b'{"results":[],"error":"timeout"}'))
+        with pytest.raises(InfluxError, match="timeout"):
+            store.append([chunk([(10, 1)])])
+        store.close()
+
+
+@pytest.mark.influx
+@pytest.mark.parametrize("status", [200, 202, 302])
+def test_only_a_204_moves_the_cursor(address, bench, tmp_path, status):
+    """The page of a proxy where somebody must sign in is no InfluxDB that has stored anything."""
+    sent = bench.envelopes(5)
+    bench.take(*(e.note for e in sent))
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        view = project(bench, store, tmp_path)
+        proxy.answers.append((status, {}, b"<html>sign in</html>"))
+        with pytest.raises(InfluxError, match=f"{status}"):
+            view.step()
+        assert view.cursor == 0
+        while view.step():
+            pass
+        assert values(store) == [100 * i for i in range(5)]
+        store.close()
+
+
+@pytest.mark.influx
+def test_a_batch_too_large_is_halved_until_it_is_not(address):
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        store.append([chunk([(1, 1)])])
+        large = (413, {}, b"<html>Request Entity Too Large</html>")
+        proxy.answers.extend([large] * 2)
+        store.append([chunk([(t, t) for t in range(2, 101)])])
+        assert values(store) == list(range(1, 101))
+        assert store.park.total == 0
+        store.close()
+
+
+@pytest.mark.influx
+@pytest.mark.parametrize("status", [401, 403, 500, 502])
+def test_a_server_that_fails_or_lets_nobody_in_loses_nothing(address, bench, tmp_path, status):
+    sent = bench.envelopes(5)
+    bench.take(*(e.note for e in sent))
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address)
+        view = project(bench, store, tmp_path)
+        proxy.answers.append((status, {}, b'{"code":"x","message":"no"}'))
+        with pytest.raises(InfluxError, match=f"{status}") as seen:
+            view.step()
+        assert seen.value.hint
+        assert view.cursor == 0
+        assert store.park.total == 0
+        while view.step():
+            pass
+        assert values(store) == [100 * i for i in range(5)]
+        store.close()
+
+
+def test_a_store_that_asks_for_no_pause_still_gets_one():
+    back_off = BackOff()
+    assert [back_off.pause(InfluxError("busy", again_in_s=s)) for s in (0.0, 0.1, 7.0)] == [
+        PAUSES_S[0],
+        PAUSES_S[0],
+        7.0,
+    ]
+
+
 def test_a_pause_is_read_as_seconds_or_as_a_date_and_bounded():
     assert asked_pause("12", 0) == 12
     assert asked_pause("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_470) == 10
     assert asked_pause("999999", 0) == 300
-    assert asked_pause("soon", 0) is None
+    assert asked_pause("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_419_999) == 0
+    for text in ("soon", "-5", "²", "1e3", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"):
+        assert asked_pause(text, 0) is None
     assert asked_pause(None, 0) is None
 
 

@@ -15,7 +15,8 @@ from ingest.projector import Projector, rebuild_store
 from ingest.series import StoreError, chunks_of
 from ingest.series_influx import InfluxStore
 from ingest.series_parquet import ParquetStore
-from mrv.envelope import Clock, ClockState, Column, Envelope
+from mrv.column import Column
+from mrv.envelope import Clock, ClockState, Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 from tests.conftest import INFLUXDS

@@ -84,8 +84,8 @@ def test_what_somebody_changed_is_put_right(influxd):
     server = InfluxConnection(influxd.address(name))
     level = LEVELS[0]
     if influxd.major == 1:
-        server.query(f'DROP CONTINUOUS QUERY "{query_name(level)}" ON "{name}"')
-        server.query(
+        server.run(f'DROP CONTINUOUS QUERY "{query_name(level)}" ON "{name}"')
+        server.run(
             f'CREATE CONTINUOUS QUERY "{query_name(level)}" ON "{name}" BEGIN SELECT '
             f'max(value) INTO "{name}"."15m".reading FROM "{name}".rp.reading '
             "GROUP BY time(15m), * END"
@@ -185,7 +185,7 @@ def test_the_server_itself_keeps_the_levels_up_to_date(influxd):
         }
         text = texts[query_name(LEVELS[0])]
         select = text[text.index("BEGIN") + 5 : text.rindex("END")]
-        server.query(select.replace("GROUP BY", f"WHERE time >= {start}s GROUP BY"))
+        server.run(select.replace("GROUP BY", f"WHERE time >= {start}s GROUP BY"))
     else:
         name = task_name(address.database, LEVELS[0])
         (task,) = call(server, "GET", "/api/v2/tasks", name=name)["tasks"]

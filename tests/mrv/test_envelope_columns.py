@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrv import envelope
+from mrv import column
 from mrv.errors import WireError
 from mrv.strict_json import MAX_SAFE_INTEGER, Record
 
@@ -51,14 +51,14 @@ def outcome(read, row):
 @settings(max_examples=1500, deadline=None)
 @given(columns())
 def test_one_look_accepts_only_what_a_closer_look_accepts(row):
-    quick = envelope._common_column(row)
-    slow = outcome(lambda r: envelope._column(Record(r, "cols[0]")), json.loads(json.dumps(row)))
+    quick = column._common_column(row)
+    slow = outcome(lambda r: column._column(Record(r, "cols[0]")), json.loads(json.dumps(row)))
     assert quick is None or quick == slow
 
 
 def test_a_plain_column_is_read_at_one_look_and_an_odd_one_is_named():
     row = {"ch": "m.e", "t0": "17", "dt": [0, 5], "v": [1, 2], "q": ["", ""]}
-    assert envelope._common_column(row) == envelope._column(Record(row))
-    assert envelope._common_column({**row, "v": [1, None]}) is None
+    assert column._common_column(row) == column._column(Record(row))
+    assert column._common_column({**row, "v": [1, None]}) is None
     with pytest.raises(WireError, match=r"cols\[1\]\.dt"):
-        envelope._columns(Record({"cols": [row, {**row, "dt": [0, -1]}]}))
+        column.read_columns(Record({"cols": [row, {**row, "dt": [0, -1]}]}))
