@@ -1,7 +1,11 @@
 """A site with a history of any length, made fast: real signed envelopes, facts, segments, results.
 
-Half the meters are the lines' own, half are shared by two lines; a batch a day on every line. What
-is measured on it went the way everything goes: journal, engine, segments that are merged.
+Half the meters are the lines' own, half are shared by two lines; a batch a day on every line. An
+envelope is the same whatever the size of the site: one stream's hundred readings, fifty of each of
+its two meters, one a second. A site of 10,000 instruments is 5,000 such streams of 200 agents with
+fifty instruments each, so that an envelope of one stream is followed by 4,999 of others; groups
+that are committed have 200 envelopes, whatever streams those are of. What is measured went the way
+everything goes from the verified envelope on: journal, engine, segments that are merged.
 """
 
 from __future__ import annotations
@@ -33,6 +37,9 @@ ROWS = 50
 """Readings of a channel in one envelope; each has two channels."""
 DAY_S = 86_400
 GROUP = 200
+"""Envelopes ingest commits together."""
+AGENT_LINES = 25
+"""Lines of an agent: fifty instruments on a gateway."""
 CLOCK = Clock(ClockState.SYNCHRONISED, 5, "ntp")
 FACTOR = {
     "id": "grid",
@@ -88,7 +95,7 @@ class Stream:
         self.t = START
 
     def cut(self) -> Draft:
-        """The next envelope of two hundred readings, signed."""
+        """The next envelope of a hundred readings, signed."""
         columns, texts = [], []
         for place, kind in enumerate(("own", "share")):
             jitter = self._rng.integers(-1_000_000, 1_000_000, ROWS)
@@ -132,23 +139,29 @@ class History:
         plant, faults = read_plant(tree)
         assert not faults, faults
         self.site.state_plant(PlantFile(folder, plant, tree, (("set", (FACTOR,)),), ()), 0)
-        key = SecretKey("gateway", bytes([7]) * 32)
+        self.streams: list[Stream] = []
+        for first in range(0, lines, AGENT_LINES):
+            self._enrol(first // AGENT_LINES, range(first, min(first + AGENT_LINES, lines)))
+        self.held: list[Draft] = []
+        self._days = self._turn = 0
+        self.making = self.taking = self.merging = 0.0
+
+    def _enrol(self, number: int, lines: range) -> None:
+        """Enrol the agent of some lines and enter its channel table."""
+        key = SecretKey(f"gateway-{number}" if number else "gateway", bytes([7]) * 32)
         self.site.enrol_agent(key.public)
         channels = tuple(
             Channel(
                 f"{kind}{n}.e", ChannelKind.COUNTER, f"{kind}{n}", "", "e", Fraction(1, 100),
                 "kWh", Fraction(1), "", AssuranceTier.AGENT_SIGNED, stream=f"line-{n}",
             )
-            for n in range(lines)
+            for n in lines
             for kind in ("own", "share")
         )  # fmt: skip
         text = render_table(ChannelTable(NAME, key.name, channels))
         cfg = identity(text)
         self.site.journal.append([Draft(EntryKind.TABLE, sign(text, key), cfg)])
-        self.streams = [Stream(n, key, cfg) for n in range(lines)]
-        self.held: list[Draft] = []
-        self._days = 0
-        self.making = self.taking = 0.0
+        self.streams += [Stream(n, key, cfg) for n in lines]
 
     @property
     def readings(self) -> int:
@@ -163,20 +176,28 @@ class History:
     ) -> None:
         """Add readings, in groups as ingest commits them; `hold` says which hours come late.
 
-        `taking` sums the CPU time of journal and engine, `making` that of everything else.
+        Streams take turns. `taking` sums the CPU time of journal and engine, `merging` that of
+        merging segments, which a running site does beside it, `making` that of the envelopes.
         """
         goal = self.readings + readings
         while self.readings < goal:
             started = time.process_time()
             drafts = []
-            for stream in (s for _ in range(-(-GROUP // self.lines)) for s in self.streams):
+            for _ in range(GROUP):
+                stream = self.streams[self._turn % self.lines]
+                self._turn += 1
                 late = stream.number == 0 and hold((stream.t - START) // (3600 * S))
                 draft = stream.cut()
                 (self.held if late else drafts).append(draft)
             made = time.process_time()
             self.take(drafts)
+            taken = time.process_time()
+            if self.site.engine.sealed.is_set():
+                self.site.engine.sealed.clear()
+                self.site.engine.compact()
             self.making += made - started
-            self.taking += time.process_time() - made
+            self.taking += taken - made
+            self.merging += time.process_time() - taken
             self._batches()
             progress(self.readings)
 

@@ -70,6 +70,7 @@ def run(folder: Path, made: dict[str, list[bytes]], keys: dict[str, SecretKey], 
     journal = Journal(folder / "journal.db", SITE, ring.checkpoints)
     quarantine = Quarantine(folder / "quarantine.db")
     receiver = Receiver(journal, quarantine, ring.receipts, lambda a: (keys[a].public,))
+    receiver.signatures.warm()
     engine = EngineShell(journal, folder=folder)
     total = sum(len(m) for m in made.values())
     done, stop, wake = threading.Event(), threading.Event(), threading.Event()

@@ -2,8 +2,8 @@
 
 An agent of its own process takes twenty counters a hundred times a second each, at moments fixed
 beforehand, and cuts envelopes every 20 ms. `meterprint serve` is the real program. A client holds
-its event stream; at each change it asks for the line's figure. Every counter rises by one count a
-reading, and factor and resolution are 1, so the footprint says how many readings are in it. A
+its event stream, which says the batch's footprint at each change. Every counter rises by one count
+a reading, and factor and resolution are 1, so the footprint says how many readings are in it. A
 reading's latency runs from the moment it was due to the arrival of the first figure that holds it:
 a late figure is counted for every reading that waited for it (no coordinated omission).
 
@@ -176,24 +176,21 @@ def post_event(port: int, body: dict[str, str]) -> None:
 
 
 def watch(port: int, wanted: int, seen: list[tuple[int, int]], until: float) -> None:
-    """Follow the event stream: (moment, readings in the figure) for each change, to `wanted`."""
+    """Follow the event stream: (moment, readings in the figure) for each figure, to `wanted`."""
     stream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     stream.request("GET", "/events")
     events = stream.getresponse()
-    asking = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     known = 0
     while known < wanted and time.monotonic() < until:
-        if not events.readline().startswith(b"data:"):
+        kind, _, text = events.readline().partition(b": ")
+        if kind != b"data" or not text.startswith(b"{"):
             continue
-        asking.request("GET", "/api/v1/lines")
-        lines = json.loads(asking.getresponse().read())
-        batch = lines[0]["batch"]
-        count = int(Fraction(batch["footprint"])) + METERS if batch else 0
+        now = time.time_ns()
+        count = int(Fraction(json.loads(text)["footprint"])) + METERS
         if count > max(known, METERS):
             known = count
-            seen.append((time.time_ns(), count))
+            seen.append((now, count))
     stream.close()
-    asking.close()
 
 
 def latencies(start: int, seen: Sequence[tuple[int, int]], first: int, last: int) -> list[float]:

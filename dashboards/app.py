@@ -42,7 +42,7 @@ def create_app(read: ReadModel, metrics: Callable[[], str], door: Door | None = 
     Without a `door` whoever reaches it may do everything: only for loopback.
     """
     entrance = door or Door()
-    changes = Changes(read.wait_change)
+    changes = Changes(read)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -131,6 +131,16 @@ class ReadModel:
         """Rises with every change of a result."""
         return self._running.engine.version
 
+    def follow(self, told: Callable[[], object]) -> Callable[[], None]:
+        """Have `told` called at each change, in the engine's thread; returns what ends it."""
+        return self._running.engine.follow(told)
+
+    def changed_since(self, version: int) -> list[BatchResult]:
+        """Results that are other ones since a version, those that changed last at the end."""
+        results = self._running.engine.results
+        names = self._running.engine.changed_since(version)
+        return [result for name in names if (result := results.get(name)) is not None]
+
     def plant(self) -> PlantModel | None:
         """The plant as stated last."""
         return self._running.plant()

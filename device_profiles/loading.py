@@ -21,6 +21,7 @@ from device_profiles.profile import (
     Register,
 )
 from device_profiles.schema import ProfileModel, RegisterModel
+from device_profiles.yaml_tree import compose
 from mrv.errors import InputError
 
 ROOT = Path(__file__).parent
@@ -94,24 +95,12 @@ def _merge(base: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], _Marks]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", file=str(path), hint="save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise InputError(
-            f"is not YAML: {error.problem}", file=str(path), line=line, hint="check indentation"
-        ) from error
-    if not isinstance(tree, dict) or not isinstance(node, yaml.MappingNode):
+    node = compose(path)
+    if not isinstance(node, yaml.MappingNode):
         raise InputError("a profile is a map of members", file=str(path), line=1)
     marks: _Marks = {}
     _collect(node, (), str(path), marks)
-    return tree, marks
+    return yaml.safe_load(path.read_text(encoding="utf-8")), marks
 
 
 def _collect(node: yaml.Node, at: _Path, file: str, marks: _Marks) -> None:

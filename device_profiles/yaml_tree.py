@@ -44,10 +44,12 @@ class YamlTree:
         )
 
 
-def read_yaml(path: Path) -> YamlTree:
-    """Read a YAML file. Raises InputError with its line where it is not one."""
+def compose(path: Path) -> yaml.Node | None:
+    """Read a YAML file as nodes. Raises InputError with its line where it is not one."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(
+            path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader
+        )
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
@@ -59,6 +61,12 @@ def read_yaml(path: Path) -> YamlTree:
         ) from error
     except yaml.YAMLError as error:
         raise InputError(f"is not YAML: {error}", file=str(path)) from error
+    return root
+
+
+def read_yaml(path: Path) -> YamlTree:
+    """Read a YAML file. Raises InputError with its line where it is not one."""
+    root = compose(path)
     lines: dict[str, int] = {}
     tree = None if root is None else _plain(root, "", str(path), lines)
     return YamlTree(str(path), tree, lines)

@@ -56,17 +56,6 @@ class ByteLink:
         self._transport: asyncio.Transport | None = None
         self._inbox = _Inbox()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @property
     def buffer(self) -> bytearray:
         """What came; the reader deletes what it takes."""
@@ -136,3 +125,23 @@ class ByteLink:
         except LinkLostError:
             self.close()
         self.buffer.clear()
+
+
+class LinkedSource:
+    """What sources that speak over one byte line have in common: leaving one closes the line."""
+
+    def __init__(self, name: str, line: ByteLine) -> None:
+        self.name = name
+        self._link = ByteLink(line)
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._link.close()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 from device_profiles.decode import decode
 from device_profiles.profile import Register
-from edge_agent.byte_link import ByteLine, ByteLink, LinkLostError
+from edge_agent.byte_link import ByteLine, LinkedSource, LinkLostError
 from edge_agent.dlt645_frame import (
     READ_ERROR,
     READ_OK,
@@ -33,7 +31,7 @@ from edge_agent.instrument import (
 from edge_agent.source import RawReading
 
 
-class Dlt645Source:
+class Dlt645Source(LinkedSource):
     """One line with its meters. An answer counts only from the meter and identifier asked for."""
 
     def __init__(
@@ -46,8 +44,7 @@ class Dlt645Source:
         keep_raw: bool = False,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.name = name
-        self._link = ByteLink(line)
+        super().__init__(name, line)
         self._named = {i.id: i for i in instruments}
         self._names = tuple(self._named)
         slowest = max((i.profile.limits.timeout_ms for i in instruments), default=1000) / 1000
@@ -55,19 +52,6 @@ class Dlt645Source:
         self._keep_raw = keep_raw
         self._now = now
         self._patience = Patience()
-        self._lock = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        await self._link.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._link.__aexit__(kind, error, trace)
 
     async def sweep(self) -> tuple[RawReading, ...]:
         """One reading of each wanted register of each meter."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
-from edge_agent.byte_link import ByteLine, ByteLink, LinkLostError
+from edge_agent.byte_link import ByteLine, LinkedSource, LinkLostError
 from edge_agent.golden import decode_weight
 from edge_agent.instrument import NO_LINK, TIMEOUT, Instrument
 from edge_agent.mtsics_reply import DYNAMIC, parse_text
@@ -35,7 +33,7 @@ class LoadDetector:
         return new
 
 
-class MtSicsSource:
+class MtSicsSource(LinkedSource):
     """One weigher. `tag` says which batch a load is weighed for, "" = none."""
 
     def __init__(
@@ -49,8 +47,7 @@ class MtSicsSource:
         timeout: float | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.name = name
-        self._link = ByteLink(line)
+        super().__init__(name, line)
         self._instrument = instrument
         (self._register,) = instrument.wanted()
         limit = instrument.profile.limits.timeout_ms / 1000
@@ -58,20 +55,7 @@ class MtSicsSource:
         self._detector = LoadDetector(threshold)
         self._tag = tag
         self._now = now
-        self._lock = asyncio.Lock()
         self._failed = ""
-
-    async def __aenter__(self) -> Self:
-        await self._link.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._link.__aexit__(kind, error, trace)
 
     async def sweep(self) -> tuple[RawReading, ...]:
         """The load that was put on since the last sweep, or nothing.

@@ -25,22 +25,23 @@ def activity_components(
     metered: Metered,
     batch: Batch,
     parts: Mapping[Part, Activity],
+    activity: Activity,
     policy: Policy,
 ) -> Components:
-    """Components of the sum of `parts` in the register's unit: certificate, resolution, gaps."""
-    activity = Activity()
-    for part in parts.values():
-        activity += part
+    """Components of `activity` in the register's unit: certificate, resolution, gaps.
+
+    It is the sum of `parts`.
+    """
     unit = metered.register.unit
     found = [instrument_components(metered.instrument, unit, activity, policy)]
     name = f"res:{metered.channel}:{batch.id}"
     if metered.register.kind == "counter":
         metered_parts = [a for part, a in parts.items() if part is not Part.SUBSTITUTED]
         pieces = sum(1 for activity_part in metered_parts if activity_part.parts)
-        fill = parts.get(Part.SUBSTITUTED, Activity()).corrected_value(unit)
-        found.append(
-            Components({f"fill:{metered.channel}:{batch.id}": fill_uncertainty(float(fill))})
-        )
+        filled = parts.get(Part.SUBSTITUTED)
+        if filled is not None:
+            fill = fill_uncertainty(float(filled.corrected_value(unit)))
+            found.append(Components({f"fill:{metered.channel}:{batch.id}": fill}))
         found.append(_register_resolution(name, activity, unit, pieces))
         cuts = ((batch.start, -1.0), (batch.end, 1.0))
         found.append(_gap_split(metered.meter, metered.channel, unit, policy.gap, cuts))

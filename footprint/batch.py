@@ -11,7 +11,7 @@ from typing import Any
 from footprint.exact import decimal_text, float_text, quotient_text
 from footprint.timeline import Batch
 from mrv.finding import Finding
-from mrv.measurement.uncertainty import Components
+from mrv.measurement.uncertainty import Components, added_in_turn
 from mrv.strict_json import canonical
 
 METHOD = "meterprint-1"
@@ -140,10 +140,7 @@ class BatchResult:
     @property
     def components(self) -> Components:
         """Uncertainty of the footprint, kgCO2e by source."""
-        total = Components()
-        for source in self.sources:
-            total += source.components
-        return total
+        return added_in_turn(source.components for source in self.sources)
 
     @property
     def per_unit(self) -> str | None:
@@ -174,7 +171,8 @@ class BatchResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as exact text, the same wherever it is computed."""
-        u_per_unit = self.u_per_unit
+        u = self.components.u
+        u_per_unit = u / float(self.good) if self.good else None
         return {
             "method": METHOD,
             "batch": self.batch.id,
@@ -191,7 +189,7 @@ class BatchResult:
             "unit": self.unit,
             "footprint": decimal_text(self.footprint),
             "footprint_unit": "kgCO2e",
-            "u": float_text(self.components.u),
+            "u": float_text(u),
             "per_unit": self.per_unit,
             "u_per_unit": None if u_per_unit is None else float_text(u_per_unit),
             "policy": self.policy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity
+from footprint.metering import MILLIONTHS, Activity, Meter
+from footprint.notes import Notes
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share
 from footprint.pricing import Pricing
@@ -33,6 +34,20 @@ if TYPE_CHECKING:
     from footprint.engine import Engine
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The row of a source of an open batch, and what it rests on."""
+
+    meter: Meter
+    """The meter."""
+    version: int
+    """Its version then."""
+    row: SourceResult | None
+    """The row."""
+    notes: Notes
+    """What was noticed on the way."""
+
+
 class BatchRun:
     """One computation of one batch."""
 
@@ -41,30 +56,28 @@ class BatchRun:
         self.plant = plant
         self.timeline = timeline
         self.batch = batch
-        self.waits: set[str] = set()
-        self.incomplete: set[str] = set()
-        self.findings: list[Finding] = []
-        self.estimated = False
-        self.unchained = False
+        self.notes = Notes()
         moment = batch.start if batch.end is None else batch.end - 1
-        self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start)
+        self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start, self.notes)
 
     def result(self) -> BatchResult:
         """The figure with all its parts, as known now."""
         product = self.plant.product(self.batch.product)
         if product is None:
-            self.incomplete.add(f"unknown_product:{self.batch.product}")
+            self.notes.incomplete.add(f"unknown_product:{self.batch.product}")
         if self.batch.end is None:
-            self.waits.add("batch_end")
-        rows = [row for source in self.plant.sources if (row := self._source(source)) is not None]
+            self.notes.waits.add("batch_end")
+        sources = self.engine.sources_of(self.plant, self.batch.line)
+        rows = [row for source in sources if (row := self._remembered(source)) is not None]
         if self.plant.boundary == "cradle_to_gate" and product is not None:
             rows += self._materials(product)
         state = BatchState.PROVISIONAL
-        if not self.waits:
+        notes = self.notes
+        if not notes.waits:
             state = BatchState.FINAL
-            if self.unchained:
+            if notes.unchained:
                 state = BatchState.CLOSED
-            if self.estimated:
+            if notes.estimated:
                 state = BatchState.FINAL_ESTIMATED
         if self.batch.end is not None and self.batch.good == 0:
             self._find("no_good_output", self.batch.id)
@@ -73,10 +86,10 @@ class BatchRun:
             unit=product.unit if product else "piece",
             boundary=self.plant.boundary,
             state=state,
-            waits=tuple(sorted(self.waits)),
-            incomplete=tuple(sorted(self.incomplete | self.pricing.incomplete)),
+            waits=tuple(sorted(notes.waits)),
+            incomplete=tuple(sorted(notes.incomplete)),
             sources=tuple(sorted(rows, key=lambda row: row.source)),
-            findings=tuple(sorted({*self.findings, *self.pricing.findings})),
+            findings=tuple(sorted(set(notes.findings))),
             policy=policy_hash(self.plant),
         )
 
@@ -84,21 +97,39 @@ class BatchRun:
         self, rule: str, subject: str, severity: Severity = Severity.WARNING, **numbers: str
     ) -> None:
         pairs = tuple(sorted(numbers.items()))
-        self.findings.append(Finding(rule, subject, self.batch.start, severity, pairs))
+        self.notes.findings.append(Finding(rule, subject, self.batch.start, severity, pairs))
 
-    def _source(self, source: EmissionSource) -> SourceResult | None:
-        if self.batch.line not in source.lines or source.outside is not None:
-            return None
+    def _remembered(self, source: EmissionSource) -> SourceResult | None:
+        """The row of a source; of an open batch the one it had, unless readings came.
+
+        As long as the facts are the same, a row of an open batch rests on its meter alone: pools
+        and chains are asked for once the batch has ended.
+        """
+        metered = None if source.declared else self.engine.metered(self.plant, source)
+        if self.batch.end is not None or metered is None:
+            return self._source(source, metered)
+        meter = metered.meter
+        held = self.engine.rows.get(self.batch.id, {}).get(source.id)
+        if held is None or held.meter is not meter or held.version != meter.version:
+            every, self.notes = self.notes, Notes()
+            self.pricing.notes = self.notes
+            row = self._source(source, metered)
+            held = Remembered(meter, meter.version, row, self.notes)
+            self.engine.rows.setdefault(self.batch.id, {})[source.id] = held
+            self.notes = self.pricing.notes = every
+        self.notes.add(held.notes)
+        return held.row
+
+    def _source(self, source: EmissionSource, metered: Metered | None) -> SourceResult | None:
         if source.declared:
             return self._declared(source)
-        metered = self.engine.metered(self.plant, source)
         if metered is None:
-            self.incomplete.add(f"not_metered:{source.id}")
+            self.notes.incomplete.add(f"not_metered:{source.id}")
             return None
         end = self._end_of(metered)
         tier = metered.meter.tier(self.batch.start, end)
         if tier is None:
-            self.incomplete.add(f"no_channel:{source.id}")
+            self.notes.incomplete.add(f"no_channel:{source.id}")
             return None
         parts = self._parts(metered, end)
         if self._close(metered, tier, end):
@@ -107,18 +138,22 @@ class BatchRun:
         for part in parts.values():
             activity += part
         subject = f"{metered.instrument.id}/{metered.register.id}"
-        self.findings += findings_of(activity.total, subject, self.batch.start)
-        self.findings += [
+        every = activity.total
+        self.notes.findings += findings_of(every, subject, self.batch.start)
+        self.notes.findings += [
             exchange.finding()
             for exchange in self.engine.knowledge.exchanges(metered.instrument.id)
             if self.batch.covers(exchange.at)
         ]
-        still = standstill(parts.get(Part.DIRECT, Activity()).total, subject, self.batch.start)
-        if still is not None and self.batch.good and metered.register.kind == "counter":
-            self.findings.append(still)
+        if self.batch.good and metered.register.kind == "counter":
+            direct = parts.get(Part.DIRECT, Activity()).total
+            still = standstill(direct, subject, self.batch.start)
+            if still is not None:
+                self.notes.findings.append(still)
         unit = metered.register.unit
         corrected = activity.corrected_value(unit)
-        components = activity_components(metered, self.batch, parts, self.plant.policy)
+        same = every.corrected == every.metered and len(activity.parts) == 1
+        components = activity_components(metered, self.batch, parts, activity, self.plant.policy)
         choice = self.pricing.factor(source.id, source.factor)
         burden, burden_components = self.pricing.burden(
             corrected, unit, components, choice, source.id
@@ -133,9 +168,13 @@ class BatchRun:
             instrument=metered.instrument.id,
             register=metered.register.id,
             unit=unit,
-            metered=activity.metered_value(unit),
+            metered=corrected if same else activity.metered_value(unit),
             corrected=corrected,
-            parts=tuple((p, a.corrected_value(unit)) for p, a in parts.items() if a.parts),
+            parts=tuple(
+                (part, corrected if found is activity else found.corrected_value(unit))
+                for part, found in parts.items()
+                if found.parts
+            ),
             factor=choice.factor.id if choice else "",
             factor_value=choice.factor.value if choice else Fraction(0),
             factor_unit=choice.factor.unit if choice else "",
@@ -163,7 +202,7 @@ class BatchRun:
         plan = self.engine.plan(metered.source.lines, self.plant)
         groups = plan.groups_of(batch, batch.end) if batch.end is not None else []
         if batch.end is not None and plan.too_long(batch, batch.end):
-            self.incomplete.add("batch_too_long")
+            self.notes.incomplete.add("batch_too_long")
             self._find("batch_too_long", batch.id, Severity.ERROR)
         if metered.source.shared:
             parts[Part.SHARED] = self._shares(
@@ -205,7 +244,7 @@ class BatchRun:
         shares = Activity()
         for group in groups:
             if group.pending:
-                self.waits.add(f"pool:{group.end}")
+                self.notes.waits.add(f"pool:{group.end}")
                 continue
             shares += share(pool(group), group.keys, self.batch.id)
         return shares
@@ -213,7 +252,7 @@ class BatchRun:
     def _close(self, metered: Metered, tier: AssuranceTier, end: int) -> bool:
         """Say what the source waits for; whether its closure is an estimate."""
         if not tier.has_chain:
-            self.unchained = True
+            self.notes.unchained = True
         if self.batch.end is None:
             return False
         start, last = self.batch.start, end
@@ -226,12 +265,12 @@ class BatchRun:
                 last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)
         if outcome.estimated:
-            self.estimated = True
+            self.notes.estimated = True
             self._find("estimated_closure", metered.instrument.id, reason=outcome.reason)
         elif outcome.reason and not tier.has_chain:
-            self.incomplete.add(f"{outcome.reason}:{metered.source.id}")
+            self.notes.incomplete.add(f"{outcome.reason}:{metered.source.id}")
         elif outcome.reason:
-            self.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
+            self.notes.waits.add(f"{outcome.reason}:{metered.instrument.id}.{metered.register.id}")
         return outcome.estimated
 
     def _fill(self, metered: Metered, end: int) -> Activity:
@@ -244,7 +283,7 @@ class BatchRun:
         def stand_in(start: int, stop: int) -> Activity:
             found = fill(meter, start, stop) if wanted else None
             if found is None and dead_time(meter, start, stop):
-                self.incomplete.add(f"not_filled:{metered.source.id}")
+                self.notes.incomplete.add(f"not_filled:{metered.source.id}")
             return found or Activity()
 
         if metered.source.shared:
@@ -268,12 +307,12 @@ class BatchRun:
         """A source whose amount a fact states; until it does, the batch waits for it."""
         stated = self.timeline.declared.get((self.batch.id, source.id))
         if stated is None:
-            self.waits.add(f"declared:{source.id}")
+            self.notes.waits.add(f"declared:{source.id}")
             return None
         try:
             amount = Quantity(stated.amount, stated.unit).to(source.declared).value
         except UnitError as error:
-            self.incomplete.add(f"unit:{source.id}")
+            self.notes.incomplete.add(f"unit:{source.id}")
             self._find("factor_unit", source.id, Severity.ERROR, error=str(error)[:200])
             return None
         off_by = float(amount) * float(stated.u_percent) / 200

@@ -6,19 +6,20 @@ come from (`Readings`) and whether the law is compiled (`Kernels`) differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from footprint.authority import authorities
 from footprint.batch import BatchResult
-from footprint.batch_run import BatchRun
+from footprint.batch_run import BatchRun, Remembered
 from footprint.closure import Closures
 from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan
+from footprint.pools import PoolPlan, windows_of
 from footprint.readings import Readings
 from footprint.stretch import stretches
+from footprint.sweep import Window
 from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
@@ -57,6 +58,12 @@ class Engine:
         self.meters: dict[tuple[str, str], Meter] = {}
         self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        self._sources: dict[tuple[int, str], list[EmissionSource]] = {}
+        self._metered: dict[int, Metered] = {}
+        self._lines: dict[str, frozenset[str]] | None = None
+        self._places: dict[str, tuple[Batch, Timeline] | None] = {}
+        self.rows: dict[str, dict[str, Remembered]] = {}
+        """Rows of open batches, by batch and source."""
         if earlier is not None:
             self._take_over(earlier)
 
@@ -98,20 +105,25 @@ class Engine:
             self._meter_findings[place] = findings
             if channels != self.meters[place].channels:
                 del self.meters[place]
+                self._metered.clear()
                 changed = True
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
 
-    def forget(self, channel: str, start: int, end: int) -> None:
-        """Readings of `<instrument>.<register>` came in [start, end]; drop what they may change."""
+    def forget(self, channel: str, start: int, end: int, first: int) -> None:
+        """Readings of `<instrument>.<register>` came from `first` on; drop what they may change.
+
+        That is time in [start, end], ns.
+        """
         instrument, _, register = channel.partition(".")
         held = self.meters.get((instrument, register))
         if held is None:
             return
         if held.key is None:
             del self.meters[instrument, register]
+            self._metered.clear()
         else:
-            held.forget(start, end)
+            held.forget(start, end, first)
 
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""
@@ -122,15 +134,56 @@ class Engine:
         plant = self.knowledge.plant_at(batch.start)
         if plant is None:
             return None
+        if batch.end is not None:
+            self.rows.pop(name, None)
         return BatchRun(self, plant, timeline, batch).result()
+
+    def foresee(self, batches: Iterable[Batch]) -> None:
+        """Compute what several ended batches will ask of their meters, each reading read once.
+
+        Meters that remember a batch's own time are taken to remember all of it. What is missing
+        here is computed when it is asked for; no figure depends on it.
+        """
+        wanted: dict[Meter, set[Window]] = {}
+        for batch in batches:
+            plant = self.knowledge.plant_at(batch.start)
+            if plant is None or batch.end is None:
+                continue
+            timeline, changeover = self.timeline(batch.line), plant.policy.changeover
+            for source in plant.sources:
+                if batch.line not in source.lines or source.outside is not None:
+                    continue
+                metered = self.metered(plant, source)
+                if metered is None:
+                    continue
+                plan = self.plan(source.lines, plant)
+                if source.shared:
+                    groups = [g for g in plan.groups_of(batch, batch.end) if not g.pending]
+                    asked = [(group.start, group.end) for group in groups]
+                    if all(metered.meter.knows(window) for window in asked):
+                        continue
+                else:
+                    own = timeline.tiles(batch.start, batch.end, changeover)
+                    if all(metered.meter.knows((tile.start, tile.end)) for tile in own):
+                        continue
+                    groups = plan.groups_of(batch, batch.end)
+                    asked = windows_of(timeline, batch, batch.end, groups, changeover)
+                wanted.setdefault(metered.meter, set()).update(asked)
+        for meter, windows in wanted.items():
+            meter.sweep(windows)
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""
+        if name in self._places:
+            return self._places[name]
+        found = None
         for timeline in self.knowledge.timelines.values():
             batch = timeline.batches.get(name)
             if batch is not None:
-                return batch, timeline
-        return None
+                found = batch, timeline
+                break
+        self._places[name] = found
+        return found
 
     def batches(self) -> list[Batch]:
         """All batches by start, ties by id."""
@@ -153,8 +206,34 @@ class Engine:
         """The timeline of a line; empty where it has no batch."""
         return self.knowledge.timelines.get(line) or Timeline(line, ())
 
+    def sources_of(self, plant: PlantModel, line: str) -> Sequence[EmissionSource]:
+        """Sources of a line that lie inside the boundary, as the plant lists them."""
+        held = self._sources.get((id(plant), line))
+        if held is None:
+            held = [s for s in plant.sources if line in s.lines and s.outside is None]
+            self._sources[id(plant), line] = held
+        return held
+
+    def lines_of(self, instrument: str) -> frozenset[str]:
+        """Lines an instrument serves under any plant model."""
+        if self._lines is None:
+            found: dict[str, set[str]] = {}
+            for _, plant in self.knowledge.plants:
+                for source in plant.sources:
+                    found.setdefault(source.instrument, set()).update(source.lines)
+            self._lines = {name: frozenset(lines) for name, lines in found.items()}
+        return self._lines.get(instrument, frozenset())
+
     def metered(self, plant: PlantModel, source: EmissionSource) -> Metered | None:
         """The source with its meter; None where it has none."""
+        held = self._metered.get(id(source))
+        if held is None:
+            held = self._with_meter(plant, source)
+            if held is not None:
+                self._metered[id(source)] = held
+        return held
+
+    def _with_meter(self, plant: PlantModel, source: EmissionSource) -> Metered | None:
         instrument = plant.instrument(source.instrument)
         register = instrument.register(source.register) if instrument else None
         if instrument is None or register is None:

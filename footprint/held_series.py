@@ -96,19 +96,37 @@ class HeldSeries:
 
     def read(self, start: int, end: int, margin: int) -> Series:
         """Readings in [start, end) and up to `margin` good ones on either side."""
+        left, right, _ = self._bounds(start, end, margin)
+        return self._part(left, right)
+
+    def read_after(self, known: int | None, start: int, end: int, margin: int) -> Series | None:
+        """The same, None where readings up to time `known`, which are elsewhere, may be in it."""
+        left, right, whole = self._bounds(start, end, margin)
+        if known is not None:
+            if not whole or start <= known:
+                return None
+            if margin and self._t[left] <= known:
+                return None
+        return self._part(left, right)
+
+    def _bounds(self, start: int, end: int, margin: int) -> tuple[int, int, bool]:
+        """Places of what `read` gives, and whether all the good ones before it are here."""
         self._merge()
         times, ok = self._t, self._ok
         left, right = bisect_left(times, start), bisect_left(times, end)
-        wanted = margin
-        while left > 0 and wanted > 0:
+        before = margin
+        while left > 0 and before > 0:
             left -= 1
-            wanted -= ok[left]
-        wanted = margin
-        while right < len(times) and wanted > 0:
-            wanted -= ok[right]
+            before -= ok[left]
+        after = margin
+        while right < len(times) and after > 0:
+            after -= ok[right]
             right += 1
-        t = times[left:right].tolist()
-        v, good = self._v[left:right].tolist(), list(ok[left:right])
+        return left, right, before == 0
+
+    def _part(self, left: int, right: int) -> Series:
+        t = self._t[left:right].tolist()
+        v, good = self._v[left:right].tolist(), list(self._ok[left:right])
         if not self._extra:
             return Series(t, v, good)
         extra = [self._extra.get(moment, (0, "")) for moment in t]

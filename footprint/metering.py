@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from footprint.authority import Authority
+from footprint.growing import GrowingWindows, readings_from, something
 from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from footprint.sweep import Excerpt, Window, sweep
 from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
     PYTHON,
@@ -28,6 +30,8 @@ from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
 """Parts of a resolution that amounts are counted in."""
+NEAR = 64
+"""Moments whose neighbours are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Activity:
     """Sums by stretch; millionths of the resolution before any ratio."""
 
     def __add__(self, other: Activity) -> Activity:
+        if not self.parts or not other.parts:
+            return self if self.parts else other
         merged: list[tuple[Stretch, WindowSum]] = list(self.parts)
         for stretch, window in other.parts:
             for place, (known, held) in enumerate(merged):
@@ -56,6 +62,8 @@ class Activity:
     @property
     def total(self) -> WindowSum:
         """All stretches as one window (weights of different curves left out)."""
+        if len(self.parts) == 1 and not self.parts[0][1].weights:
+            return self.parts[0][1]
         sums = WindowSum()
         for _, part in self.parts:
             sums += WindowSum(
@@ -65,17 +73,26 @@ class Activity:
 
     def corrected_value(self, unit: str) -> Fraction:
         """Corrected amount in `unit`, ratio applied. Raises UnitError."""
-        parts = (count_value(s, unit) * part.corrected for s, part in self.parts)
-        return sum(parts, Fraction(0)) / MILLIONTHS
+        return _value(unit, [(stretch, part.corrected) for stretch, part in self.parts])
 
     def metered_value(self, unit: str) -> Fraction:
         """Amount before correction in `unit`, ratio applied. Raises UnitError."""
-        parts = (count_value(s, unit) * part.metered for s, part in self.parts)
-        return sum(parts, Fraction(0)) / MILLIONTHS
+        return _value(unit, [(stretch, part.metered) for stretch, part in self.parts])
+
+
+def _value(unit: str, parts: Sequence[tuple[Stretch, int]]) -> Fraction:
+    found = Fraction(0)
+    for stretch, millionths in parts:
+        count = count_value(stretch, unit)
+        part = Fraction(count.numerator * millionths, count.denominator * MILLIONTHS)
+        found = found + part if found else part
+    return found
 
 
 def count_value(stretch: Stretch, unit: str) -> Fraction:
     """What one count stands for in a stretch, ratio applied, in `unit`. Raises UnitError."""
+    if unit == stretch.unit:
+        return stretch.count
     return stretch.ratio * Quantity(stretch.resolution, stretch.unit).to(unit).value
 
 
@@ -83,7 +100,8 @@ class Meter:
     """One register of one instrument, read through the channel that speaks for it at the time.
 
     Windows are remembered; a window is a function of its readings and their neighbours, so it
-    stays right until readings near it or facts change (`forget`).
+    stays right until readings near it or facts change (`forget`). One that grows, as that of an
+    open batch does, is carried on from where it stood (`growing`).
     """
 
     def __init__(
@@ -101,6 +119,12 @@ class Meter:
         self._readings = readings if len(channels) <= 1 else JoinedReadings(readings, channels)
         self._kernels = kernels
         self._windows: dict[tuple[int, int], Activity] = {}
+        self._growing = GrowingWindows(kernels)
+        self._grown: tuple[tuple[int, int], Activity] | None = None
+        self._near: dict[int, tuple[list[int], int, int]] = {}
+        self._latest = 0
+        self.version = 0
+        """Rises whenever readings come or move."""
 
     def authorities(self, start: int, end: int) -> list[Authority]:
         """Channels that speak for the register in [start, end), in the order of time."""
@@ -114,18 +138,56 @@ class Meter:
         """Times of the good readings next to `moment`: one before, one at or after it, ns."""
         if self.key is None:
             return []
-        found = self._readings.read(self.key, moment, moment, 1)
-        return [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
+        held = self._near.get(moment)
+        if held is None:
+            found = self._readings.read(self.key, moment, moment, 1)
+            times = [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
+            if len(self._near) >= NEAR:
+                self._near.clear()
+            low = times[0] if times and times[0] < moment else 0
+            high = times[-1] if times and times[-1] >= moment else FOREVER
+            held = self._near[moment] = (times, low, high)
+        return held[0]
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
         return None if self.key is None else self._readings.span(self.key)
 
-    def forget(self, start: int, end: int) -> None:
-        """Drop remembered windows that readings in [start, end] may change."""
+    def forget(self, start: int, end: int, first: int | None = None) -> None:
+        """Drop what readings in [first, …] may change: windows that touch [start, end].
+
+        `start` and `end` are as far as such readings reach; without `first` they came from
+        `start` on.
+        """
+        self.version += 1
+        first = start if first is None else first
+        self._growing.forget(first)
+        self._grown = None
+        for moment in [
+            m for m, (_, low, high) in self._near.items() if low <= end and high >= first
+        ]:
+            del self._near[moment]
+        if start >= self._latest:
+            return
         stale = [w for w in self._windows if w[1] > start and w[0] <= end]
         for window in stale:
             del self._windows[window]
+        if stale:
+            self._latest = max((window[1] for window in self._windows), default=0)
+
+    def trim(self, before: int) -> None:
+        """Let go of what is remembered of the time before a moment, ns: it may be asked anew."""
+        self._growing.drop(before)
+        self._grown = None
+        for window in [w for w in self._windows if w[1] <= before]:
+            del self._windows[window]
+        for moment in [m for m in self._near if m < before]:
+            del self._near[moment]
+
+    @property
+    def remembered(self) -> int:
+        """Windows, standings and neighbours that are remembered."""
+        return len(self._windows) + len(self._growing) + len(self._near)
 
     def steady(self) -> Stretch | None:
         """The one stretch of a counter that never changed its channel or meaning, else None."""
@@ -135,6 +197,7 @@ class Meter:
     def remember(self, window: tuple[int, int], activity: Activity) -> None:
         """Take in what somebody else has computed of a window by the same law."""
         self._windows[window] = activity
+        self._latest = max(self._latest, window[1])
 
     def windows(self, cuts: Sequence[int]) -> list[Activity]:
         """Activity in each window [cuts[i], cuts[i+1]); cuts in ns on whole milliseconds.
@@ -143,36 +206,96 @@ class Meter:
         """
         wanted = list(itertools.pairwise(cuts))
         missing = [window for window in wanted if window not in self._windows]
-        if missing and self.key is not None and self.register.kind != "gauge":
+        if self.key is None or self.register.kind == "gauge":
+            missing = []
+        if self.register.kind == "counter" and missing == wanted[-1:]:
+            held = [self._windows[window] for window in wanted[:-1]]
+            return [*held, self._last(self.key, missing[0])] if self.key else held
+        if missing and self.key is not None:
             left = min(window[0] for window in missing)
             right = max(window[1] for window in missing)
             bounds = [cut for cut in cuts if left <= cut <= right]
             for window, activity in zip(
                 itertools.pairwise(bounds), self._compute(self.key, bounds), strict=True
             ):
-                self._windows[window] = activity
+                self.remember(window, activity)
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def _compute(self, key: SeriesKey, cuts: Sequence[int]) -> list[Activity]:
-        if self.register.kind == "counter":
-            series = self._readings.read(key, cuts[0], cuts[-1], MARGIN)
-        else:  # an amount that starts before the window may reach into it
-            series = self._readings.read(key, cuts[0] - self._readings.longest(key), cuts[-1], 0)
-        sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
+    def sweep(self, windows: Iterable[Window]) -> None:
+        """Remember windows that will be asked for; their readings are read once for all."""
+        missing = [window for window in windows if window not in self._windows]
+        if missing and self.key is not None and self.register.kind != "gauge":
+            for window, activity in sweep(self._readings, self.key, missing, self._compute):
+                self.remember(window, activity)
+
+    def knows(self, window: Window) -> bool:
+        """Whether a window is remembered."""
+        return window in self._windows
+
+    def _last(self, key: SeriesKey, window: tuple[int, int]) -> Activity:
+        """A counter's window, carried on where it has grown."""
+        start, end = window
+        if self._grown is not None and self._grown[0] == window:
+            return self._grown[1]
+        held = self._growing.standing(start, end)
+        if held is not None:
+            near = readings_from(self._readings.read(key, held.anchor, end, MARGIN), held.anchor)
+            parts = self._growing.carry_on(held, near, window)
+            if parts is not None:
+                return self._kept(window, Activity(parts), grows=near.t[-1] < end)
+        series = self._readings.read(key, start, end, MARGIN)
+        grows = bool(len(series)) and series.t[-1] < end
+        found: list[tuple[Stretch, WindowSum]] = []
+        pieces = list(self._pieces(series, window))
+        for stretch, piece in pieces:
+            part = counter_windows(piece, window, stretch.law, self._kernels)[0]
+            if something(part):
+                found.append((stretch, part))
+        for stretch, piece in pieces:
+            if grows and stretch.start <= series.t[-1] < stretch.end and self._open_from(stretch):
+                self._growing.begin(window, stretch, piece, found)
+        return self._kept(window, Activity(tuple(found)), grows=grows)
+
+    def _open_from(self, stretch: Stretch) -> bool:
+        """Whether no reading of an exchange closes this stretch or a later one."""
+        return all(s.closing is None for s in self.stretches if s.start >= stretch.start)
+
+    def _kept(self, window: tuple[int, int], activity: Activity, *, grows: bool) -> Activity:
+        if grows:
+            self._grown = (window, activity)
+        else:
+            self.remember(window, activity)
+        return activity
+
+    def _pieces(self, series: Series, cuts: Sequence[int]) -> Iterator[tuple[Stretch, Series]]:
+        """A counter's readings by stretch, each with what makes the steps that end in it."""
         before: Stretch | None = None
         for stretch in self.stretches:
-            if self.register.kind == "counter":
-                joined = before is None or same_counts(before, stretch)
-                before = stretch
-                piece = _steps_ending_in(series, stretch, cuts, joined=joined)
-            else:
-                piece = _amounts_in(series, stretch, tagged=False)
+            joined = before is None or same_counts(before, stretch)
+            before = stretch
+            piece = _steps_ending_in(series, stretch, cuts, joined=joined)
+            if len(piece):
+                yield stretch, piece
+
+    def _compute(
+        self, key: SeriesKey, cuts: Sequence[int], excerpt: Excerpt | None = None
+    ) -> list[Activity]:
+        held = excerpt or self._readings
+        pieces: Iterable[tuple[Stretch, Series]]
+        if self.register.kind == "counter":
+            law = counter_windows
+            pieces = self._pieces(held.read(key, cuts[0], cuts[-1], MARGIN), cuts)
+        else:  # an amount that starts before the window may reach into it
+            law = amount_windows
+            series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
+            pieces = ((s, _amounts_in(series, s, tagged=False)) for s in self.stretches)
+        sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
+        for stretch, piece in pieces:
             if len(piece) == 0:
                 continue
-            law = counter_windows if self.register.kind == "counter" else amount_windows
             for place, window in enumerate(law(piece, cuts, stretch.law, self._kernels)):
-                if window.metered or window.corrected or any(window.counts) or window.withheld:
+                if something(window):
                     sums[place].append((stretch, window))
         return [Activity(tuple(parts)) for parts in sums]
 

@@ -146,13 +146,27 @@ def line_pool(
     meter: Meter, timeline: Timeline, start: int, end: int, changeover: int
 ) -> Mapping[TileKind, Activity]:
     """Idle and unattributed activity of a line's own meter in [start, end)."""
-    tiles = timeline.tiles(start, end, changeover)
-    cuts = [tile.start for tile in tiles] + [end]
     sums = {TileKind.IDLE: Activity(), TileKind.UNATTRIBUTED: Activity()}
-    for tile, activity in zip(tiles, meter.windows(cuts), strict=True):
+    for tile in timeline.tiles(start, end, changeover):
         if tile.kind in sums:
-            sums[tile.kind] += activity
+            sums[tile.kind] += meter.windows([tile.start, tile.end])[0]
     return sums
+
+
+def windows_of(
+    timeline: Timeline, batch: Batch, end: int, groups: Sequence[PoolGroup], changeover: int
+) -> list[tuple[int, int]]:
+    """What a batch that has ended asks of a line's own meter: its time, changeover, pools."""
+    tiles = list(timeline.tiles(batch.start, end, changeover))
+    before = timeline.before(batch.start)
+    if before is not None and before.end is not None and before.end < batch.start:
+        between = timeline.tiles(before.end, batch.start, changeover)
+        tiles += [tile for tile in between if tile.kind is TileKind.CHANGEOVER]
+    for group in groups:
+        if not group.pending:
+            pooled = timeline.tiles(group.start, group.end, changeover)
+            tiles += [t for t in pooled if t.kind in (TileKind.IDLE, TileKind.UNATTRIBUTED)]
+    return [(tile.start, tile.end) for tile in tiles]
 
 
 def share(activity: Activity, keys: Sequence[tuple[str, int]], batch: str) -> Activity:

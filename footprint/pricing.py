@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from footprint.catalogue import Catalogue, Choice, FactorError, FactorRequest
+from footprint.notes import Notes
 from mrv.errors import MeterprintError
 from mrv.finding import Finding, Severity
 from mrv.measurement.uncertainty import Components
@@ -22,24 +24,22 @@ class Pricing:
     """Moment at which the factors are asked for, ns UTC."""
     at: int
     """Moment the findings are dated to, ns UTC."""
-    findings: list[Finding] = field(default_factory=list)
-    """What is odd about the choices."""
-    incomplete: set[str] = field(default_factory=set)
-    """What leaves the footprint incomplete."""
+    notes: Notes
+    """Where what is odd about the choices, and what is missing, is noted."""
 
     def _find(self, rule: str, subject: str, severity: Severity, **numbers: str) -> None:
         pairs = tuple(sorted(numbers.items()))
-        self.findings.append(Finding(rule, subject, self.at, severity, pairs))
+        self.notes.findings.append(Finding(rule, subject, self.at, severity, pairs))
 
     def factor(self, source: str, request: FactorRequest | None) -> Choice | None:
         """The one factor for a source; None, and incomplete, where there is not exactly one."""
         if request is None:
-            self.incomplete.add(f"no_factor:{source}")
+            self.notes.incomplete.add(f"no_factor:{source}")
             return None
         try:
             choice = self.catalogue.choose(request, self.moment)
         except FactorError as error:
-            self.incomplete.add(f"no_factor:{source}")
+            self.notes.incomplete.add(f"no_factor:{source}")
             self._find("factor_not_chosen", source, Severity.ERROR, error=str(error)[:200])
             return None
         if choice.carried_forward:
@@ -66,14 +66,19 @@ class Pricing:
             return Fraction(0), Components()
         factor = choice.factor
         try:
-            scale = Quantity(Fraction(1), unit).to(factor.denominator).value
-            kilograms = Quantity(factor.value, factor.numerator).to("kgCO2e").value
+            per_unit = factor.value * _scale(unit, factor.denominator, factor.numerator)
         except MeterprintError as error:
-            self.incomplete.add(f"unit:{source}")
+            self.notes.incomplete.add(f"unit:{source}")
             self._find("factor_unit", source, Severity.ERROR, error=str(error)[:200])
             return Fraction(0), Components()
-        per_unit = scale * kilograms
         burden = amount * per_unit
         relative = float(choice.uncertainty_pct) / 200
         own = Components({f"factor:{factor.id}": float(burden) * relative})
         return burden, components.scaled(per_unit) + own
+
+
+@lru_cache(maxsize=1024)
+def _scale(unit: str, denominator: str, numerator: str) -> Fraction:
+    """What an amount in `unit` is multiplied by for a factor of 1, kgCO2e. Raises UnitError."""
+    amount = Quantity(Fraction(1), unit).to(denominator).value
+    return amount * Quantity(Fraction(1), numerator).to("kgCO2e").value

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from footprint.batch import BatchResult
+from footprint.exact import decimal_text, float_text
 from footprint.plant import LocalText
 
 
@@ -29,6 +30,26 @@ def title(*, partial: bool) -> LocalText:
 def notes_json(notes: Iterable[LocalText]) -> list[dict[str, str]]:
     """What must be said wherever a figure of the plant is shown."""
     return [{"zh": note.zh, "en": note.en} for note in notes]
+
+
+def figure_row(result: BatchResult) -> dict[str, Any]:
+    """The figure of a batch alone, as the event stream tells it."""
+    u = result.components.u
+    good = result.good
+    return {
+        "batch": result.batch.id,
+        "line": result.batch.line,
+        "product": result.batch.product,
+        "state": result.state.value,
+        "end": iso(result.batch.end),
+        "quantity": decimal_text(good),
+        "unit": result.unit,
+        "footprint": decimal_text(result.footprint),
+        "footprint_unit": "kgCO2e",
+        "u": float_text(u),
+        "per_unit": result.per_unit,
+        "u_per_unit": float_text(u / float(good)) if good else None,
+    }
 
 
 def batch_row(result: BatchResult) -> dict[str, Any]:

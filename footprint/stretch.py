@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from footprint.knowledge import Knowledge
@@ -48,6 +48,11 @@ class Stretch:
     """Register at the start where it was exchanged there, counts."""
     closing: int | None = None
     """Register at the end where it was exchanged there, counts."""
+    count: Fraction = field(init=False, compare=False, repr=False)
+    """What one count stands for, ratio applied, in `unit`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", self.ratio * self.resolution)
 
     def meaning(self) -> tuple[object, ...]:
         """What holds in it, apart from when."""

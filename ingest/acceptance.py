@@ -11,16 +11,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
+from ingest.envelope_reading import read_envelope
 from mrv.channel import ChannelTable, parse_table
-from mrv.envelope import MAX_BYTES, Envelope, parse
+from mrv.envelope import MAX_BYTES, Envelope
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
     BadSignature,
+    Claim,
     MalformedNote,
     PublicKey,
+    SignatureLine,
     UnknownSigner,
+    claims,
     identity,
     open_note,
+    opened,
     split,
     written,
 )
@@ -57,32 +62,56 @@ class Accepted:
         return self.sent_as or self.draft.identity
 
 
-def judge(
-    note: bytes,
-    agent: str,
-    site: str,
-    keys_of: Callable[[str], Sequence[PublicKey]],
-    *,
-    table: bool = False,
-    revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
-) -> Accepted | Quarantined:
-    """Decide on a message that came on the topic of `agent`; `table` on its birth topic."""
-    if len(note) > MAX_BYTES:
-        return Quarantined("too_large", f"{len(note)} bytes")
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A message whose form is a signed note; whether its signatures hold is not known yet."""
+
+    note: bytes
+    """The whole note."""
+    text: bytes
+    """Its signed text."""
+    lines: tuple[SignatureLine, ...]
+    """Its signature lines."""
+    claimed: list[Claim]
+    """Those that name an enrolled key, with the key: all have to verify."""
+
+    def signed(self) -> list[tuple[PublicKey, bytes, bytes]]:
+        """(key, text, signature) to be verified."""
+        return [(key, self.text, line.signature) for key, line in self.claimed]
+
+
+def present(
+    note: bytes, agent: str, keys_of: Callable[[str], Sequence[PublicKey]], size: int = 0
+) -> Presented | Quarantined:
+    """Look at the form of a message on the topic of `agent`; `size` bytes where it was cut short.
+
+    Nothing but the signature lines is looked at.
+    """
+    if max(size, len(note)) > MAX_BYTES:
+        return Quarantined("too_large", f"{max(size, len(note))} bytes")
     try:
         text, lines = split(note)
     except MalformedNote as error:
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
+    if not keys:
+        return Quarantined("unknown_agent", agent)
+    return Presented(note, text, lines, claims(lines, keys))
+
+
+def decide(
+    shown: Presented, holds: Sequence[bool], agent: str, site: str, *, table: bool = False
+) -> Accepted | Quarantined:
+    """Decide on a message; `holds` says whether each of its claims verifies.
+
+    It came on the topic of `agent`; `table` on its birth topic.
+    """
+    note, text, lines = shown.note, shown.text, shown.lines
     try:
-        opened = open_note(note, keys)
-    except (BadSignature, UnknownSigner, MalformedNote) as error:
-        if _signed_by(note, revoked_keys_of(agent)):
-            return Quarantined("revoked_key", f"a key of {agent} that was revoked has signed it")
-        if not keys:
-            return Quarantined("unknown_agent", agent)
+        found = opened(text, lines, shown.claimed, holds)
+    except (BadSignature, UnknownSigner) as error:
         return Quarantined("bad_signature", str(error))
-    if len(lines) != len(opened.signers) or note[len(text) + 1 :] != written(lines):
+    if len(lines) != len(found.signers) or note[len(text) + 1 :] != written(lines):
         return Quarantined("bad_signature", ADDED)
     name = identity(text)
     try:
@@ -99,12 +128,34 @@ def judge(
     return Accepted(Draft(kind, note, name, envelope=envelope))
 
 
-def _signed_by(note: bytes, keys: Sequence[PublicKey]) -> bool:
-    try:
-        open_note(note, keys)
-    except MeterprintError:
-        return False
-    return True
+def known_by_a_revoked_key(
+    verdict: Quarantined, note: bytes, keys: Sequence[PublicKey]
+) -> Quarantined:
+    """The verdict on a message, by its name where one of these revoked `keys` has signed it."""
+    if keys and verdict.reason in ("unknown_agent", "bad_signature"):
+        with suppress(MeterprintError):
+            signer = open_note(note, keys).signers[0]
+            return Quarantined("revoked_key", f"signed by {signer.vkey}, which was revoked")
+    return verdict
+
+
+def judge(
+    note: bytes,
+    agent: str,
+    site: str,
+    keys_of: Callable[[str], Sequence[PublicKey]],
+    *,
+    table: bool = False,
+    revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
+) -> Accepted | Quarantined:
+    """Decide on one message that came on the topic of `agent`; `table` on its birth topic."""
+    verdict: Accepted | Quarantined | Presented = present(note, agent, keys_of)
+    if isinstance(verdict, Presented):
+        holds = [key.verify(text, signature) for key, text, signature in verdict.signed()]
+        verdict = decide(verdict, holds, agent, site, table=table)
+    if isinstance(verdict, Quarantined):
+        return known_by_a_revoked_key(verdict, note, revoked_keys_of(agent))
+    return verdict
 
 
 def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
@@ -114,10 +165,10 @@ def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:
     an envelope, or it would stand in the journal as a table in place of the real one.
     """
     try:
-        return parse_table(text) if table else parse(text)
+        return parse_table(text) if table else read_envelope(text)
     except MeterprintError:
         with suppress(MeterprintError):
-            return parse(text) if table else parse_table(text)
+            return read_envelope(text) if table else parse_table(text)
         raise
 
 

@@ -13,7 +13,7 @@ HOUR_NS = 3600 * 10**9
 WIDTHS = 8
 """… and so many times its length."""
 MOST_ROWS = 100_000
-"""A page with more rows is not kept."""
+"""A page with more rows is not kept, and not read where that can be told beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,17 @@ class Page:
         amounts: bool,
     ) -> Page:
         """The page around [start, end); an empty one where it would be too large."""
-        wide = (end - start) * WIDTHS + HOUR_NS
-        low, high = max(start - wide, -FAR), min(end + wide, FAR)
         span = store.span(key)
         if span is None:
             return cls(mark, -(2**63), 2**63 - 1, no_rows(), first=True, last=True)
-        rows = store.rows(key, low, high, amounts=amounts)
+        rows = no_rows()
+        for wide in ((end - start) * WIDTHS + HOUR_NS, HOUR_NS):
+            low, high = max(start - wide, -FAR), min(end + wide, FAR)
+            if store.estimate(key, low, high) <= MOST_ROWS:
+                rows = store.rows(key, low, high, amounts=amounts)
+                break
+        else:
+            return cls(mark, 0, 0, rows, first=False, last=False)
         if len(rows) > MOST_ROWS:
             return cls(mark, 0, 0, no_rows(), first=False, last=False)
         return cls(mark, low, high, rows, first=low <= span[0], last=span[1] < high)

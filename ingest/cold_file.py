@@ -98,15 +98,6 @@ def write_cold(path: Path, site: str, first: int, blocks: Iterable[Sequence[Stor
     return Written(at, digest.digest())
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ColdFile:
     """A cold file, open for reading."""
 

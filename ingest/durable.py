@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from mrv.errors import MeterprintError
 
@@ -25,14 +26,14 @@ def read_file(path: Path) -> bytes:
 
 
 @contextmanager
-def _written(path: Path, data: bytes, mode: int) -> Iterator[Path]:
-    """`data` on disk under a name beside `path`; raises FileRefused where the disk refuses."""
+def _written(path: Path, write: Callable[[BinaryIO], object], mode: int) -> Iterator[Path]:
+    """What `write` writes, on disk beside `path`; raises FileRefused where the disk refuses."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
@@ -56,13 +57,21 @@ def sync_folder(folder: Path) -> None:
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file, in place of one that may be there. Raises FileRefused."""
-    with _written(path, data, mode) as temporary:
+    stream_file(path, lambda file: file.write(data), mode)
+
+
+def stream_file(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:
+    """Have a file written piece by piece, in place of one that may be there.
+
+    Raises FileRefused.
+    """
+    with _written(path, write, mode) as temporary:
         temporary.replace(path)
 
 
 def make_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file that must not be there yet. Raises FileRefused."""
-    with _written(path, data, mode) as temporary:
+    with _written(path, lambda file: file.write(data), mode) as temporary:
         os.link(temporary, path)
         temporary.unlink()
 

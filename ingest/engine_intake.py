@@ -13,6 +13,7 @@ import structlog
 
 from footprint.intake import EnvelopeIndex, MemoryReadings
 from ingest.entry import Entry, EntryKind
+from ingest.envelope_reading import read_envelope
 from ingest.facts import read_fact
 from ingest.journal import Journal
 from ingest.manifest import MANIFEST
@@ -20,7 +21,7 @@ from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.channel import parse_table
 from mrv.column import column_times
-from mrv.envelope import Envelope, parse
+from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding, Severity
@@ -145,7 +146,7 @@ class EngineIntake:
     def _own(self, entry: Entry) -> Envelope:
         """The envelope of an entry. Raises MeterprintError where it speaks for somebody else."""
         text, signatures = split(entry.note)
-        envelope = parse(text)
+        envelope = read_envelope(text)
         signer = signatures[0].name
         if (envelope.site, envelope.agent) != (self._journal.site, signer):
             said = f"{envelope.site}/{envelope.agent}"
@@ -169,7 +170,7 @@ class EngineIntake:
     def _envelope(self, identity: str) -> Envelope | None:
         """An envelope of the journal, read again."""
         index = self._journal.index_of(identity)
-        return None if index is None else parse(split(self._journal.entry(index).note)[0])
+        return None if index is None else read_envelope(split(self._journal.entry(index).note)[0])
 
     def _touch(self, entry: Entry) -> None:
         try:

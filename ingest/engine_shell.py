@@ -7,8 +7,8 @@ functions of the journal. A start reads what has come since they were written, n
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
+from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
-from footprint.restatement import Touched, batches_around, lines_of, reach, restated
+from footprint.restatement import Touched, batches_around, reach, restated
 from footprint.timeline import OPEN, Batch
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, unreadable
 from ingest.entry import EntryKind
@@ -39,6 +40,10 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
+AHEAD = 200
+"""Batches whose readings are read together."""
+CHANGES = 1000
+"""Changes of results that are remembered for those who follow them."""
 NEAR = 5
 """Good readings on either side of new ones whose windows they may change."""
 
@@ -58,6 +63,8 @@ class EngineShell(EngineIntake):
         self._understood = 0
         self.version = 0
         self._changed = threading.Condition()
+        self._history: deque[tuple[int, str]] = deque(maxlen=CHANGES)
+        self._followers: list[Callable[[], object]] = []
         self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
         self.demand = OnDemand()
         if folder is None:
@@ -145,17 +152,22 @@ class EngineShell(EngineIntake):
             for name in set(self.results) - self._wanted:
                 del self.results[name]
             return
-        plants = [plant for _, plant in self.engine.knowledge.plants]
         for instrument in self._told:
             if self.engine.other_channels(instrument):
-                lines = lines_of(plants, instrument)
+                lines = self.engine.lines_of(instrument)
                 self._wanted |= batches_around(self.engine, Touched(lines, 0, OPEN))
         self._told.clear()
+        growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
             low, high = self._reach(key, first, last)
-            self.engine.forget(key.channel, low, high)
-            lines = lines_of(plants, key.channel.partition(".")[0])
-            self._wanted |= batches_around(self.engine, Touched(lines, low, high))
+            self.engine.forget(key.channel, low, high, first)
+            lines = self.engine.lines_of(key.channel.partition(".")[0])
+            if high == OPEN:  # of all that reach to the end of time the earliest counts
+                growing[lines] = min(growing.get(lines, low), low)
+            else:
+                self._wanted |= batches_around(self.engine, Touched(lines, low, high))
+        for lines, low in growing.items():
+            self._wanted |= batches_around(self.engine, Touched(lines, low, OPEN))
         self._touched.clear()
 
     def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
@@ -176,17 +188,48 @@ class EngineShell(EngineIntake):
             for place, batch in enumerate(wanted):
                 if progress is not None and place % 20 == 0:
                     progress(place, len(wanted))
+                if place % AHEAD == 0:
+                    self.engine.foresee(wanted[place : place + AHEAD])
                 if self._compute(batch.id):
                     changed.append(batch.id)
             if wanted and progress is not None:
                 progress(len(wanted), len(wanted))
-            if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
-                self.save()
-        if changed:
-            with self._changed:
-                self.version += 1
-                self._changed.notify_all()
+        self._tell(changed)
+        if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
+            self.save()
         return changed
+
+    def _tell(self, changed: Sequence[str]) -> None:
+        """Tell everybody who waits or follows that these batches have other results."""
+        if not changed:
+            return
+        with self._changed:
+            self.version += 1
+            self._history.extend((self.version, name) for name in changed)
+            self._changed.notify_all()
+            followers = tuple(self._followers)
+        for told in followers:
+            told()
+
+    def follow(self, told: Callable[[], object]) -> Callable[[], None]:
+        """Have `told` called after each change, in the engine's thread; returns what ends it."""
+        with self._changed:
+            self._followers.append(told)
+
+        def unfollow() -> None:
+            with self._changed:
+                self._followers.remove(told)
+
+        return unfollow
+
+    def changed_since(self, version: int) -> list[str]:
+        """Batches whose result is another one since a version, the latest last, each once.
+
+        Only so many changes are remembered: it may be fewer than there were.
+        """
+        with self._changed:
+            names = [name for at, name in self._history if at > version]
+        return list(dict.fromkeys(reversed(names)))[::-1]
 
     def _in_order(self, *, eager: bool) -> list[Batch]:
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
@@ -205,14 +248,13 @@ class EngineShell(EngineIntake):
         result = self.engine.batch(name)
         if result is None:
             return False
-        known = self.results.digest(name)
-        digest = result.digest()
-        if not self.results.put(name, result, digest):
+        if not self.results.put(name, result):
             return False
-        if known != digest and result.state is not BatchState.PROVISIONAL:
-            per_unit = result.per_unit or result.to_json()["footprint"]
+        if result.state is not BatchState.PROVISIONAL:
+            digest = self.results.digest(name)
+            per_unit = result.per_unit or decimal_text(result.footprint)
             self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
-        return known != digest
+        return True
 
     def wait_change(self, version: int, timeout: float) -> int:
         """Block until results are newer than `version` or the time is over; the version now."""
@@ -228,9 +270,10 @@ class EngineShell(EngineIntake):
 
     def settle(self) -> None:
         """Understand new facts without computing any batch."""
-        with self._lock:
-            if self._fresh_facts:
-                self._understand()
+        if self._fresh_facts:
+            with self._lock:
+                if self._fresh_facts:
+                    self._understand()
 
     @property
     def lag(self) -> int:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ingest.entry import Entry, EntryKind
+from ingest.envelope_reading import read_envelope
 from ingest.journal import Journal
 from ingest.mender import Mended, Mender
 from ingest.series import ForgetfulStore, SeriesStore, chunks_of
-from mrv.envelope import Envelope, parse
+from mrv.envelope import Envelope
 from mrv.errors import WireError
 from mrv.series import SeriesChunk
 from mrv.verification.note import split
@@ -79,6 +80,6 @@ class Feed:
 
 def _readable(entry: Entry) -> Envelope | None:
     try:
-        return parse(split(entry.note)[0])
+        return read_envelope(split(entry.note)[0])
     except WireError:
         return None  # validly signed nonsense: the engine has a finding for it

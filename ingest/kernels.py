@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -71,41 +71,61 @@ def compiled() -> Kernels:
     def zeros(size: int) -> Any:
         return np.zeros(size, dtype=np.int64)
 
+    measure = numba.njit(cache=True, nogil=True)(extent)
+    fits = fits_by(measure)
     made = Kernels(module.counter_law, module.amount_law, wrap, flags, zeros, fits)
     _exercise(made)
     return made
 
 
-def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
-    """Whether no sum of the law over these readings can leave 64 bits.
+def extent(v: Sequence[int], ok: Sequence[int], counter: bool) -> tuple[float, float, int]:
+    """(largest |v|, Σ of sizes, falls) of the good readings.
+
+    Sizes are those of the steps of a counter, those of amounts up to what the law takes in. In
+    floats, as they may be beyond 64 bits.
+    """
+    largest = 0.0
+    most = 0.0
+    falls = 0
+    before = 0.0
+    first = True
+    for place in range(len(v)):
+        if ok[place] == 0:
+            continue
+        shown = float(v[place])
+        size = abs(shown)
+        largest = max(largest, size)
+        if not counter:
+            most += min(size, float(law.MAX_INCREMENT))
+        elif not first:
+            most += abs(shown - before)
+            falls += shown < before
+        before = shown
+        first = False
+    return largest, most, falls
+
+
+def fits_by(measure: Callable[..., tuple[float, float, int]]) -> Callable[..., bool]:
+    """The question whether no sum of the law over some readings can leave 64 bits.
 
     What a window may hold is bounded by all there is: of a counter the steps as they stand, and
     for each step down a roll-over or a new start; of amounts their sizes. Python's integers have no
-    bound, those of the compiled law wrap without a word.
+    bound, those of the compiled law wrap without a word. `measure` is `extent`, compiled or not.
     """
     import numpy as np  # noqa: PLC0415
 
-    factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
-    values = np.asarray(series.v)
-    if not len(values):
-        return True
-    low, high = int(values.min()), int(values.max())
-    each = high - low + max(high, 0) + parameters.modulus if counter else max(high, -low)
-    if len(values) * each * factor < ROOM:
-        return True  # however the steps lie
-    good = np.asarray(series.ok, dtype=bool)
-    shown = np.asarray(series.v, dtype=np.float64)[good]
-    if not len(shown):
-        return True
-    largest = float(np.abs(shown).max())
-    if counter:
-        steps = np.diff(shown)
-        down = float(np.count_nonzero(steps < 0))
-        most = float(np.abs(steps).sum())
-        most += down * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
-    else:
-        most = float(np.minimum(np.abs(shown), law.MAX_INCREMENT).sum())
-    return most * factor < ROOM and largest < ROOM
+    def fits(series: Series, parameters: LawParameters, counter: bool) -> bool:
+        factor = law.MILLION + max((abs(ppm) for ppm in parameters.ppm), default=0)
+        try:
+            v, ok = np.asarray(series.v, dtype=np.int64), np.asarray(series.ok, dtype=np.int8)
+        except OverflowError:
+            return False
+        largest, most, falls = measure(v, ok, counter)
+        if counter:
+            most += falls * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
+        return most * factor < ROOM and largest < ROOM
+
+    return fits
 
 
 def _exercise(made: Kernels) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ingest.envelope_reading import read_envelope
 from ingest.journal import Journal
-from mrv.envelope import Envelope, parse
+from mrv.envelope import Envelope
 from mrv.errors import WireError
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink, chain_link
 from mrv.reporting.mending import offset_of
@@ -40,7 +41,7 @@ class Mended:
 
     def at(self, offset: int) -> Envelope:
         """Its readings elsewhere."""
-        columns = tuple(replace(c, t0=c.t0 + offset) for c in self.envelope.cols)
+        columns = tuple(c._replace(t0=c.t0 + offset) for c in self.envelope.cols)
         return replace(self.envelope, cols=columns)
 
 
@@ -155,7 +156,7 @@ class Mender:
             return None
         entry = self._journal.entry(found[1])
         try:
-            envelope = parse(split(entry.note)[0])
+            envelope = read_envelope(split(entry.note)[0])
         except WireError:
             return None  # it has a place, so it was read once; a later version may refuse it
         return envelope, chain_link(envelope, entry.identity), found[1]

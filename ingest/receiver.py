@@ -14,10 +14,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ingest.acceptance import Accepted, Quarantined, judge
+from ingest.acceptance import (
+    Accepted,
+    Presented,
+    Quarantined,
+    decide,
+    known_by_a_revoked_key,
+    present,
+)
 from ingest.journal import Journal
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.runs import Run
+from ingest.signature_check import SignatureCheck
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
 
@@ -38,7 +46,9 @@ class Message:
     topic: str
     """The whole topic."""
     payload: bytes
-    """Bytes as sent."""
+    """Bytes as sent; only the beginning where more came than is ever accepted."""
+    size: int = 0
+    """How many bytes were sent, where `payload` is only the beginning of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +115,30 @@ class Receiver:
         self._key = key
         self._keys_of = keys_of
         self._revoked_keys_of = revoked_keys_of
+        self.signatures = SignatureCheck()
         self.tally = Tally()
 
-    def _judge(self, message: Message) -> Accepted | Quarantined:
-        return judge(
-            message.payload,
-            message.agent,
-            self._journal.site,
-            self._keys_of,
-            table=message.kind == "birth",
-            revoked_keys_of=self._revoked_keys_of,
-        )
+    def _judge(self, messages: Sequence[Message]) -> list[Accepted | Quarantined]:
+        """Decide on each message; the signatures of all are verified together."""
+        shown = [present(m.payload, m.agent, self._keys_of, m.size) for m in messages]
+        signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
+        holds = self.signatures.hold(signed)
+        verdicts: list[Accepted | Quarantined] = []
+        place = 0
+        for message, each in zip(messages, shown, strict=True):
+            if isinstance(each, Quarantined):
+                verdicts.append(each)
+                continue
+            mine = holds[place : place + len(each.claimed)]
+            place += len(mine)
+            table = message.kind == "birth"
+            verdicts.append(decide(each, mine, message.agent, self._journal.site, table=table))
+        return [
+            known_by_a_revoked_key(verdict, m.payload, self._revoked_keys_of(m.agent))
+            if isinstance(verdict, Quarantined)
+            else verdict
+            for m, verdict in zip(messages, verdicts, strict=True)
+        ]
 
     def take(self, messages: Sequence[Message]) -> list[Committed]:
         """Commit what is validly signed and quarantine the rest.
@@ -123,7 +146,7 @@ class Receiver:
         Raises JournalError where the disk refuses: then nothing was taken and nothing may be
         acknowledged.
         """
-        verdicts = [self._judge(message) for message in messages]
+        verdicts = self._judge(messages)
         pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
         started = time.perf_counter()
         placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []

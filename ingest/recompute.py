@@ -27,7 +27,9 @@ from mrv.measurement.activity import LawParameters, WindowSum
 from mrv.series import Series, SeriesKey
 
 PORTION = 16
-"""Channels of one task: neighbours share row groups."""
+"""Most channels of one task: neighbours share row groups."""
+PORTIONS = 32
+"""Tasks there are at least where there are channels enough, so that all processes end together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,14 @@ class ChannelSums:
         found = hashlib.sha256("/".join(self.key).encode())
         parts = (self.amounts, self.metered, self.gaps, self.withheld, self.weights, self.counts)
         for part in parts:
-            found.update(part.tobytes())
+            found.update(np.ascontiguousarray(part).data)
         return found.digest()
 
 
 def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
     """The sums of one channel: its windows and the readings next to them."""
     start, end = int(task.cuts[0]) * law.MILLION, int(task.cuts[-1]) * law.MILLION
-    rows = store.near(task.key, start, end, law.MARGIN)
+    rows = store.near(task.key, start, end, law.MARGIN, keep=False)
     windows, points = len(task.cuts) - 1, len(task.law.load)
     amounts, metered, gaps, withheld = (np.zeros(windows, np.int64) for _ in range(4))
     weights = np.zeros(max(windows * points, 1), np.int64)
@@ -140,7 +142,8 @@ def recompute(
 
     `folder` holds the segments. Tasks sorted by (channel, agent, stream) read each row group once.
     """
-    portions = [tasks[i : i + PORTION] for i in range(0, len(tasks), PORTION)]
+    size = min(max(len(tasks) // PORTIONS, 1), PORTION)
+    portions = [tasks[i : i + size] for i in range(0, len(tasks), size)]
     folders, finishes = [folder] * len(portions), [finish] * len(portions)
     for found in pool.map(_portion, folders, portions, finishes):
         yield from found

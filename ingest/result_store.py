@@ -78,6 +78,11 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode)
 _DECODER: Any = msgspec.msgpack.Decoder(BatchResult, dec_hook=_decode)
 
 
+def _mark(result: BatchResult, digest: str) -> str:
+    """What tells a result with its findings from another, hex."""
+    return hashlib.sha256(repr((digest, result.batch, result.findings)).encode()).hexdigest()
+
+
 class ResultStore(MutableMapping[str, BatchResult]):
     """Results by batch: read when asked for, kept in memory from then on, written by `save`."""
 
@@ -134,26 +139,34 @@ class ResultStore(MutableMapping[str, BatchResult]):
         return held
 
     def __setitem__(self, name: str, result: BatchResult) -> None:
-        self.put(name, result, result.digest())
+        self.put(name, result)
 
-    def put(self, name: str, result: BatchResult, digest: str) -> bool:
-        """Enter a result whose digest is known; whether it or its findings are other ones."""
-        mark = hashlib.sha256(repr((digest, result.batch, result.findings)).encode()).hexdigest()
-        if self._marks.get(name) == mark:
+    def put(self, name: str, result: BatchResult) -> bool:
+        """Enter a result; whether it or its findings are other ones.
+
+        Its digest is computed where somebody asks for it: of an open batch that is seldom.
+        """
+        held = self._held.get(name)
+        if held is not None:
+            if held == result:
+                return False
+        elif name in self._marks and self._marks[name] == _mark(result, result.digest()):
+            self._held[name] = result
             return False
-        self._marks[name] = mark
+        self._digests.pop(name, None)
         self._held[name] = result
         self._states[name] = result.state
         if result.state is BatchState.PROVISIONAL:
             self.provisional.add(name)
         else:
             self.provisional.discard(name)
-        self._digests[name] = digest
         self._changed.add(name)
         return True
 
     def __delitem__(self, name: str) -> None:
-        del self._states[name], self._digests[name], self._marks[name]
+        del self._states[name]
+        self._digests.pop(name, None)
+        self._marks.pop(name, None)
         self._held.pop(name, None)
         self.provisional.discard(name)
         self._changed.add(name)
@@ -174,7 +187,15 @@ class ResultStore(MutableMapping[str, BatchResult]):
 
     def digest(self, name: str) -> str:
         """Digest of a batch's result, "" where there is none."""
-        return self._digests.get(name, "")
+        found = self._digests.get(name)
+        if found is None:
+            held = self._held.get(name)
+            if held is None:
+                return ""
+            found = held.digest()
+            if self._held.get(name) is held:
+                self._digests[name] = found
+        return found
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Figures issued for a batch, oldest first."""
@@ -234,12 +255,14 @@ class ResultStore(MutableMapping[str, BatchResult]):
             if result is None:
                 self._db.execute("DELETE FROM result WHERE name=?", (name,))
             else:
+                digest = self.digest(name)
+                self._marks[name] = _mark(result, digest)
                 self._db.execute(
                     "INSERT OR REPLACE INTO result VALUES(?,?,?,?,?)",
                     (
                         name,
                         result.state.value,
-                        self._digests[name],
+                        digest,
                         self._marks[name],
                         _ENCODER.encode(result),
                     ),

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 import structlog
 
 from ingest.cold_store import Part
+from ingest.durable import sync_folder
 from ingest.entry import JournalError
 from mrv.errors import MeterprintError
 from mrv.verification.merkle import BLOCK
@@ -203,7 +204,7 @@ class _Taken:
 
     def seal(self) -> Part | None:
         """Write, read back, enter as sealed; None where it was asked to stop."""
-        from ingest.cold_file import sync_folder, write_cold  # noqa: PLC0415 (numpy, pyarrow)
+        from ingest.cold_file import write_cold  # noqa: PLC0415 (numpy, pyarrow)
 
         folder = self._journal.cold_folder
         name = f"{self._first:012d}-{self._stop:012d}.cold"

@@ -26,9 +26,11 @@ class SegmentSet:
         self._segments: dict[str, Segment] = {}
         self._groups: OrderedDict[tuple[str, int, bool], Rows] = OrderedDict()
         self._bytes = 0
+        self._spans: dict[SeriesKey, tuple[int, int] | None] = {}
 
     def hold(self, entries: Sequence[SegmentEntry]) -> None:
         """Open what is new in the list and let go of what is no longer in it."""
+        self._spans.clear()
         known = {entry.file: entry for entry in entries}
         for name in set(known) - set(self._segments):
             path = self._directory / name
@@ -54,9 +56,24 @@ class SegmentSet:
         """Channels that have rows."""
         return {key for segment in self._segments.values() for key in segment.directory}
 
-    def spans(self, key: SeriesKey) -> list[tuple[int, int]]:
-        """First and last time of a channel in each segment that has it, ns."""
-        return [(place.t_min, place.t_max) for _, place in self._places(key)]
+    def span(self, key: SeriesKey) -> tuple[int, int] | None:
+        """First and last time of a channel, ns; None where no segment has it."""
+        if key not in self._spans:
+            places = [place for _, place in self._places(key)]
+            first = min((place.t_min for place in places), default=0)
+            last = max((place.t_max for place in places), default=0)
+            self._spans[key] = (first, last) if places else None
+        return self._spans[key]
+
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Rows a channel has in [start, end), about: as if they lay evenly in each segment."""
+        found = 0
+        for _, place in self._places(key):
+            inside = min(end, place.t_max + 1) - max(start, place.t_min)
+            if inside > 0:
+                length = place.t_max + 1 - place.t_min
+                found += -(-(place.stop - place.first) * inside // length)
+        return found
 
     def _places(self, key: SeriesKey) -> list[tuple[Segment, ChannelRows]]:
         found = []
@@ -66,10 +83,12 @@ class SegmentSet:
                 found.append((segment, rows))
         return sorted(found, key=lambda pair: pair[1].t_min)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool) -> list[Rows]:
-        """Rows of a channel with start ≤ t < end, of each segment."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool, keep: bool = True
+    ) -> list[Rows]:
+        """Rows of a channel with start ≤ t < end, of each segment; `keep` as a segment has it."""
         return [
-            segment.rows(place, start, end, amounts=amounts)
+            segment.rows(place, start, end, amounts=amounts, keep=keep)
             for segment, place in self._places(key)
             if place.t_max >= start and place.t_min < end
         ]
@@ -118,16 +137,9 @@ def _size(rows: Rows, *, amounts: bool) -> int:
     return len(rows) * (AMOUNT_BYTES if amounts else PLAIN_BYTES)
 
 
-def read_all(directory: Path, entries: Sequence[SegmentEntry]) -> dict[SeriesKey, Rows]:
-    """All rows of some segments by channel, past the cache."""
-    channels: dict[SeriesKey, list[Rows]] = {}
-    for entry in entries:
-        segment = Segment(directory / entry.file, entry.footer, _uncached)
-        for key, place in segment.directory.items():
-            rows = segment.rows(place, place.t_min, place.t_max + 1, amounts=True)
-            channels.setdefault(key, []).append(rows)
-        segment.close()
-    return {key: merged(parts) for key, parts in channels.items()}
+def past_cache(directory: Path, entries: Sequence[SegmentEntry]) -> list[Segment]:
+    """Segments opened for somebody who reads each row group once."""
+    return [Segment(directory / entry.file, entry.footer, _uncached) for entry in entries]
 
 
 def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:

@@ -1,49 +1,181 @@
-"""Readings on their way into a segment: in memory, by channel."""
+"""Readings on their way into a segment, in memory."""
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from footprint.held_series import HeldSeries
-from ingest.segment import Rows, no_rows
+from ingest.segment_block import Block, Pieces, gathered, order
+from ingest.segment_rows import Rows, no_rows
 from mrv.column import Column
 from mrv.series import Series, SeriesChunk, SeriesKey
 
 
+@dataclass(slots=True)
+class _Channel:
+    """One channel's place in the tail."""
+
+    code: int
+    """Its number."""
+    chunks: list[int] = field(default_factory=list)
+    """Numbers of its columns, in the order they came."""
+    held: HeldSeries | None = None
+    """Its readings in the order of time, as far as somebody has asked for them."""
+    seen: int = 0
+    """Columns that are in `held`."""
+
+
 class Tail:
-    """Readings not in a segment yet, by channel."""
+    """Readings not in a segment yet: one log of all columns, in the order they came.
+
+    What a segment needs is sorted out of the log at once; a channel that is asked for is held in
+    the order of time as well. Times are kept as an envelope has them: a start and differences.
+    """
 
     def __init__(self) -> None:
-        self.channels: dict[SeriesKey, HeldSeries] = {}
-        self.amounts: set[SeriesKey] = set()
-        self.count = 0
-        self.added: dict[SeriesKey, int] = {}
-        """Columns taken in, by channel."""
+        self._channels: dict[SeriesKey, _Channel] = {}
+        self._keys: list[SeriesKey] = []
+        self._codes = array("q")
+        self._t0 = array("q")
+        self._starts = array("q")
+        self._dt = array("q")
+        self._v = array("q")
+        self._failed: list[int] = []
+        self._extra: dict[int, tuple[int, str]] = {}
+
+    @property
+    def count(self) -> int:
+        """Readings taken in."""
+        return len(self._v)
+
+    @property
+    def known(self) -> Sequence[SeriesKey]:
+        """Channels that have readings."""
+        return self._keys
+
+    def added(self, key: SeriesKey) -> int:
+        """Columns taken in of a channel."""
+        channel = self._channels.get(key)
+        return 0 if channel is None else len(channel.chunks)
 
     def add(self, key: SeriesKey, column: Column) -> None:
         """Take in a column."""
-        held = self.channels.get(key)
-        if held is None:
-            held = self.channels[key] = HeldSeries()
-        held.add(column)
-        self.count += len(column.v)
-        self.added[key] = self.added.get(key, 0) + 1
+        if not column.v:
+            return
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = _Channel(len(self._keys))
+            self._keys.append(key)
+        start = len(self._v)
+        _extend(self._dt, column.dt)
+        try:
+            _extend(self._v, column.v)
+        except TypeError:
+            self._failed += [start + i for i, v in enumerate(column.v) if v is None]
+            _extend(self._v, [v or 0 for v in column.v])
         if column.length or column.tag:
-            self.amounts.add(key)
+            self._note(start, column)
+        channel.chunks.append(len(self._codes))
+        self._codes.append(channel.code)
+        self._t0.append(column.t0)
+        self._starts.append(start)
+
+    def _note(self, start: int, column: Column) -> None:
+        """Keep lengths and tags, where a row has one."""
+        size = len(column.v)
+        rows = zip(column.length or [0] * size, column.tag or [None] * size, strict=True)
+        for place, (length, tag) in enumerate(rows, start):
+            if length or tag:
+                self._extra[place] = (length, tag or "")
+
+    def _column(self, key: SeriesKey, chunk: int) -> Column:
+        """A column as it was taken in, but for flags and raw words."""
+        start = self._starts[chunk]
+        stop = self._starts[chunk + 1] if chunk + 1 < len(self._starts) else len(self._v)
+        values: list[int | None] = [*self._v[start:stop]]
+        if self._failed:
+            first, last = bisect_left(self._failed, start), bisect_left(self._failed, stop)
+            for place in self._failed[first:last]:
+                values[place - start] = None
+        steps, quality = self._dt[start:stop].tolist(), [""] * len(values)
+        if not self._extra:
+            return Column(key.channel, self._t0[chunk], steps, values, quality)
+        extra = [self._extra.get(place, (0, "")) for place in range(start, stop)]
+        return Column(
+            key.channel,
+            self._t0[chunk],
+            steps,
+            values,
+            quality,
+            length=[length for length, _ in extra],
+            tag=[tag for _, tag in extra],
+        )
+
+    def series(self, key: SeriesKey) -> HeldSeries | None:
+        """Readings of a channel in the order of time, None where there are none."""
+        channel = self._channels.get(key)
+        if channel is None:
+            return None
+        if channel.held is None:
+            channel.held = HeldSeries()
+        for chunk in channel.chunks[channel.seen :]:
+            channel.held.add(self._column(key, chunk))
+        channel.seen = len(channel.chunks)
+        return channel.held
 
     def rows(self, key: SeriesKey, start: int, end: int) -> Rows:
         """Rows of a channel with start ≤ t < end."""
-        held = self.channels.get(key)
+        held = self.series(key)
         if held is None:
             return no_rows()
         t, *_ = held.columns()
         return _copied(held, bisect_left(t, start), bisect_left(t, end))
 
-    def everything(self) -> dict[SeriesKey, Rows]:
-        """All rows by channel."""
-        return {key: _copied(held, 0, len(held)) for key, held in self.channels.items()}
+    def block(self) -> Block | None:
+        """All rows as a segment has them, None where there are none."""
+        if not self._keys:
+            return None
+        by_order = sorted(range(len(self._keys)), key=lambda code: order(self._keys[code]))
+        place = np.empty(len(by_order), np.int64)
+        place[by_order] = np.arange(len(by_order))
+        starts = np.array(self._starts, np.int64)
+        counts = np.diff(starts, append=len(self._v))
+        code = place[np.array(self._codes, np.int64)]
+        rows = self._rows(starts, counts)
+        keys = [self._keys[code] for code in by_order]
+        return gathered(keys, Pieces(code, starts, counts), rows)
+
+    def _rows(self, starts: Any, counts: Any) -> Rows:
+        """The log as arrays of its own: a view would keep it from growing."""
+        passed = np.cumsum(np.array(self._dt, np.int64))
+        before = np.where(starts > 0, passed[starts - 1], 0)
+        passed += np.repeat(np.array(self._t0, np.int64) - before, counts)
+        ok = np.ones(len(passed), np.int8)
+        ok[self._failed] = 0
+        length = tag = None
+        if self._extra:
+            length, tag = np.zeros(len(passed), np.int64), np.full(len(passed), "", object)
+            for place, (a, b) in self._extra.items():
+                length[place], tag[place] = a, b
+            length, tag = length if length.any() else None, tag if any(tag) else None
+        return Rows(passed, np.array(self._v, np.int64), ok, length, tag)
+
+    def append(self, other: Tail) -> None:
+        """Take in what another tail has taken in."""
+        for chunk, code in enumerate(other._codes):
+            key = other._keys[code]
+            self.add(key, other._column(key, chunk))
+
+
+def _extend(values: array[int], more: Sequence[Any]) -> None:
+    """Append integers. Raises TypeError where one is none; then nothing is appended."""
+    values.fromlist(more if isinstance(more, list) else list(more))
 
 
 def _copied(held: HeldSeries, first: int, stop: int) -> Rows:
@@ -72,17 +204,6 @@ def as_rows(series: Series) -> Rows:
         np.array(series.ok, np.int8),
         np.array(series.length, np.int64) if any(series.length) else None,
         np.array(series.tag, object) if any(series.tag) else None,
-    )
-
-
-def listed(rows: Rows) -> Series:
-    """Arrays as a series of lists."""
-    return Series(
-        rows.t.tolist(),
-        rows.v.tolist(),
-        rows.ok.tolist(),
-        () if rows.length is None else rows.length.tolist(),
-        () if rows.tag is None else rows.tag.tolist(),
     )
 
 

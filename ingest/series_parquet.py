@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ingest.durable import replace_file
@@ -23,9 +23,12 @@ from ingest.manifest import (
     read_manifest,
     ripe,
 )
-from ingest.segment import Rows, footer_hash, merged, render_segment
-from ingest.segment_set import SegmentSet, read_all
-from ingest.segment_tail import Tail, as_rows, column_of, listed
+from ingest.segment_block import Block
+from ingest.segment_merge import merge_segments
+from ingest.segment_rows import Rows, merged
+from ingest.segment_set import SegmentSet, past_cache
+from ingest.segment_tail import Tail, as_rows, column_of
+from ingest.segment_writer import write_segment
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
@@ -95,7 +98,7 @@ class ParquetStore:
     @property
     def tail_channels(self) -> int:
         """Channels that have readings in the tail."""
-        return len(self._tail.channels)
+        return len(self._tail.known)
 
     def append(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings into the tail."""
@@ -114,20 +117,37 @@ class ParquetStore:
 
     def mark(self, key: SeriesKey) -> tuple[int, int]:
         """Changes whenever readings of a channel come or move: what was read before may be old."""
-        return self._moves, self._tail.added.get(key, 0)
+        return self._moves, self._tail.added(key)
 
-    def rows(self, key: SeriesKey, start: int, end: int, *, amounts: bool = False) -> Rows:
-        """Readings of a channel with start ≤ t < end, as arrays."""
+    def rows(
+        self, key: SeriesKey, start: int, end: int, *, amounts: bool = False, keep: bool = True
+    ) -> Rows:
+        """Readings of a channel with start ≤ t < end, as arrays.
+
+        Not to `keep`: what is read is not expected to be asked for again.
+        """
         with self._lock:
-            parts = self._segments.rows(key, start, end, amounts=amounts)
+            parts = self._segments.rows(key, start, end, amounts=amounts, keep=keep)
             return merged([*parts, *(tail.rows(key, start, end) for tail in self._tails())])
 
+    def estimate(self, key: SeriesKey, start: int, end: int) -> int:
+        """Sealed readings of a channel in [start, end), about; nothing is decoded for it."""
+        with self._lock:
+            return self._segments.estimate(key, start, end)
+
     def near(
-        self, key: SeriesKey, start: int, end: int, margin: int, *, amounts: bool = False
+        self,
+        key: SeriesKey,
+        start: int,
+        end: int,
+        margin: int,
+        *,
+        amounts: bool = False,
+        keep: bool = True,
     ) -> Rows:
         """Readings in [start, end) and up to `margin` good ones on either side."""
         with self._lock:
-            inner = self.rows(key, start, end, amounts=amounts)
+            inner = self.rows(key, start, end, amounts=amounts, keep=keep)
             if margin <= 0:
                 return inner
             sides = [
@@ -144,8 +164,8 @@ class ParquetStore:
             return merged([sides[0], inner, sides[1]])
 
     def _beside(self, key: SeriesKey, moment: int, margin: int) -> list[Rows]:
-        held = [tail.channels[key] for tail in self._tails() if key in tail.channels]
-        return [as_rows(series.read(moment, moment, margin)) for series in held]
+        held = [tail.series(key) for tail in self._tails()]
+        return [as_rows(series.read(moment, moment, margin)) for series in held if series]
 
     def read(self, key: SeriesKey, start: int, end: int) -> Series:
         """Readings with start ≤ t < end of segments and tail, as lists."""
@@ -159,21 +179,31 @@ class ParquetStore:
             [""] * size if rows.tag is None else rows.tag.tolist(),
         )
 
+    def recent(self, key: SeriesKey, start: int, end: int, margin: int) -> Series | None:
+        """As `near`, where the newest readings hold the whole answer; None where they may not."""
+        with self._lock:
+            held = self._tail.series(key)
+            if held is None or any(tail.added(key) for tail in self._frozen):
+                return None
+            sealed = self._segments.span(key)
+            return held.read_after(None if sealed is None else sealed[1], start, end, margin)
+
     def span(self, key: SeriesKey) -> tuple[int, int] | None:
         """Times of the first and last reading of a channel, ns; None where there is none."""
         with self._lock:
-            spans = self._segments.spans(key)
+            found = self._segments.span(key)
             for tail in self._tails():
-                held = tail.channels.get(key)
+                held = tail.series(key)
                 span = held.span() if held is not None else None
                 if span is not None:
-                    spans.append(span)
-        return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
+                    first, last = found or span
+                    found = min(first, span[0]), max(last, span[1])
+        return found
 
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
         with self._lock:
-            known = {key for tail in self._tails() for key in tail.channels}
+            known = {key for tail in self._tails() for key in tail.known}
             return sorted(known | self._segments.keys())
 
     def flush(
@@ -211,11 +241,11 @@ class ParquetStore:
     def _flush(
         self, frozen: Tail, taken: int | None, anchor: str, index: bytes | None
     ) -> Path | None:
-        channels = frozen.everything()
+        block = frozen.block()
         held = self._manifest
         entries, parts, path = list(held.segments), list(held.index), None
-        if any(len(rows) for rows in channels.values()):
-            entries.append(self._write(channels, 0))
+        if block is not None:
+            entries.append(self._write([block], 0))
         if index is not None:
             parts.append(self._write_index(index, 0))
             path = self._directory / parts[-1].file
@@ -239,23 +269,14 @@ class ParquetStore:
             since, self._tail = self._tail, frozen
             self._moves += 1
             self._frozen.remove(frozen)
-            for key, rows in since.everything().items():
-                self._tail.add(key, column_of(SeriesChunk(key, listed(rows))))
+            self._tail.append(since)
 
-    def _write(self, channels: Mapping[SeriesKey, Rows], level: int) -> SegmentEntry:
-        data = render_segment(channels)
+    def _write(self, blocks: Iterable[Block], level: int) -> SegmentEntry:
         with self._lock:
             name = self._manifest.next_file("segment")
-        replace_file(self._directory / name, data, mode=0o644)
-        held = [rows for rows in channels.values() if len(rows)]
+        made = write_segment(self._directory / name, blocks)
         return SegmentEntry(
-            name,
-            level,
-            sum(len(rows) for rows in held),
-            min(int(rows.t[0]) for rows in held),
-            max(int(rows.t[-1]) for rows in held),
-            hashlib.sha256(data).hexdigest(),
-            footer_hash(self._directory / name),
+            name, level, made.rows, made.t_min, made.t_max, made.sha256, made.footer
         )
 
     def _write_index(self, data: bytes, level: int) -> IndexEntry:
@@ -288,7 +309,12 @@ class ParquetStore:
             with self._lock:
                 old, parts = ripe(self._manifest.segments), ripe(self._manifest.index)
             if old:
-                made = self._write(read_all(self._directory, old), old[0].level + 1)
+                segments = past_cache(self._directory, old)
+                try:
+                    made = self._write(merge_segments(segments), old[0].level + 1)
+                finally:
+                    for segment in segments:
+                        segment.close()
                 with self._lock:
                     held = self._manifest
                     self._commit(instead(held.segments, old, made), held.index)

@@ -14,7 +14,7 @@ from typing import Any
 from footprint.held_series import rows
 from footprint.intake import EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
-from ingest.channel_page import Page
+from ingest.channel_page import MOST_ROWS, Page
 from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
 from ingest.segment import Rows
 from ingest.series_parquet import ParquetStore
@@ -210,11 +210,16 @@ class StoredReadings(EnvelopeIndex):
 
     def signed_read(self, key: SeriesKey, start: int, end: int, margin: int) -> Series:
         """Readings by their signed times in [start, end), up to `margin` good ones beside."""
+        recent = self.store.recent(key, start, end, margin)
+        if recent is not None:
+            return recent
         amounts = key in self._longest or key in self._spans
         mark = self.store.mark(key)
         page = self._pages.get(key)
         found = page.read(mark, start, end, margin) if page is not None else None
-        if found is None and self._asked.get(key) != mark:
+        if found is None and self.store.estimate(key, start, end) > MOST_ROWS // 2:
+            found = self.store.near(key, start, end, margin, amounts=amounts, keep=False)
+        elif found is None and self._asked.get(key) != mark:
             self._asked[key] = mark  # a page pays from the second question on
         elif found is None:
             page = Page.around(self.store, key, mark, start, end, amounts=amounts)

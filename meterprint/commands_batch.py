@@ -16,6 +16,7 @@ from meterprint.output import (
     StateOption,
     emit,
     parse_moment,
+    read_csv_text,
     say_error,
     table,
 )
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from footprint.plant import LocalText
 
 batch = typer.Typer(help="Batches. / 批次。", no_args_is_help=True)
+BatchArgument = Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")]
+LineOption = Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")]
+AtOption = Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")]
+EventIdOption = Annotated[str, typer.Option("--id", help="event id; the same one is one event")]
+SupersedesOption = Annotated[
+    int | None,
+    typer.Option("--supersedes", help="number of the fact this corrects / 更正的事实序号"),
+]
 LIST = (
     "batch",
     "product",
@@ -69,7 +78,7 @@ def list_batches(state: StateOption = DEFAULT_STATE, json: JsonOption = False) -
 
 @batch.command("show")
 def show_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
+    name: BatchArgument,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
 ) -> None:
@@ -94,19 +103,13 @@ def _event(state: Path, body: dict[str, Any], at: str, event_id: str, json: bool
         typer.echo(f"{fact.header.chain}#{fact.header.seq} {'stated' if new else 'known already'}")
 
 
-SupersedesOption = Annotated[
-    int | None,
-    typer.Option("--supersedes", help="number of the fact this corrects / 更正的事实序号"),
-]
-
-
 @batch.command("start")
 def start_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
-    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
+    name: BatchArgument,
+    line: LineOption,
     product: Annotated[str, typer.Option(help="product, as plant.yaml calls it / 产品")],
-    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
+    at: AtOption = "",
+    event_id: EventIdOption = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -124,12 +127,12 @@ def start_batch(
 
 @batch.command("end")
 def end_batch(
-    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
-    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
+    name: BatchArgument,
+    line: LineOption,
     good: Annotated[str, typer.Option(help="good output / 良品数")],
     scrap: Annotated[str, typer.Option(help="scrap / 报废数")] = "0",
-    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
+    at: AtOption = "",
+    event_id: EventIdOption = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -148,16 +151,16 @@ def end_batch(
 
 @batch.command("declare")
 def declare_amount(
-    name: Annotated[str, typer.Argument(metavar="BATCH", help="name of the batch")],
-    line: Annotated[str, typer.Option(help="line, as plant.yaml calls it / 产线")],
+    name: BatchArgument,
+    line: LineOption,
     source: Annotated[str, typer.Option(help="emission source that is declared / 排放源")],
     quantity: Annotated[str, typer.Option(help="exact decimal / 数量")],
     unit: Annotated[str, typer.Option(help="unit / 单位")],
     u_percent: Annotated[
         str, typer.Option(help="95 % half-width of the amount, per cent / 相对不确定度")
     ] = "0",
-    at: Annotated[str, typer.Option("--at", help="ISO 8601 with zone; now if left out")] = "",
-    event_id: Annotated[str, typer.Option("--id", help="event id; the same one is one event")] = "",
+    at: AtOption = "",
+    event_id: EventIdOption = "",
     supersedes: SupersedesOption = None,
     state: StateOption = DEFAULT_STATE,
     json: JsonOption = False,
@@ -185,10 +188,7 @@ def import_batches(
     """Import batch events. / 导入批次事件。"""
     from meterprint.site import open_site
 
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=str(file)) from error
+    text = read_csv_text(file)
     site = open_site(state)
     try:
         taken, errors = site.events.take_csv(text, str(file), "cli")

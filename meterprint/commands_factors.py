@@ -12,10 +12,10 @@ from meterprint.output import (
     JsonOption,
     StateOption,
     emit,
+    read_csv_text,
     say_error,
     table,
 )
-from mrv.errors import InputError
 from mrv.fact import REGISTRY
 
 factors = typer.Typer(help="Emission factors. / 排放因子。", no_args_is_help=True)
@@ -32,10 +32,7 @@ def import_factors(
     from footprint.factor import read_rows
     from meterprint.site import open_site
 
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=str(file)) from error
+    text = read_csv_text(file)
     rows, errors = read_rows(text, str(file))
     if errors:
         for fault in errors:

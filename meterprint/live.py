@@ -229,6 +229,7 @@ class LiveSite:
     def _merge(self) -> None:
         sealed = self.site.engine.sealed
         self.site.engine.warm()
+        self.receiver.signatures.warm()
         while not self._stopping.is_set():
             sealed.wait()
             sealed.clear()

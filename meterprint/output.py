@@ -39,6 +39,16 @@ def emit(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
+def read_csv_text(file: Path) -> str:
+    """Text of a CSV file, as spreadsheets write it too. Raises InputError."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", file=str(file), hint="save it as UTF-8") from error
+
+
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """Print rows as a table."""
     from rich.console import Console

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from mrv.strict_json import MAX_SAFE_INTEGER, Record, is_plain
 
@@ -12,9 +12,11 @@ MAX_READINGS = 1000
 """Most readings in one envelope."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Readings of one channel. `dt`, `v` and `q` have the same length, ≥ 1."""
+class Column(NamedTuple):
+    """Readings of one channel. `dt`, `v` and `q` have the same length, ≥ 1.
+
+    A tuple: there are several in each envelope, and making one costs a third of a dataclass.
+    """
 
     ch: str
     """Channel `<instrument>.<register>`."""
@@ -26,11 +28,11 @@ class Column:
     """Integers the register shows, in units of its resolution; None = failed read."""
     q: Sequence[str]
     """Quality flag, "" = good."""
-    raw: Sequence[str] = field(default=())
+    raw: Sequence[str] = ()
     """Raw register words, hex; empty where not kept."""
-    length: Sequence[int] = field(default=())
+    length: Sequence[int] = ()
     """Amount channels: length of the interval, ns; empty for others."""
-    tag: Sequence[str | None] = field(default=())
+    tag: Sequence[str | None] = ()
     """Amount channels: batch it was weighed for, None = none; empty for others."""
 
 

@@ -108,6 +108,20 @@ class WindowSum:
             tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
         )
 
+    def __sub__(self, other: WindowSum) -> WindowSum:
+        """What is left of a sum without a part that was added to it."""
+        weights = self.weights
+        if other.weights:
+            weights = tuple(a - b for a, b in zip(weights, other.weights, strict=True))
+        return WindowSum(
+            self.corrected - other.corrected,
+            self.metered - other.metered,
+            self.gap - other.gap,
+            self.withheld - other.withheld,
+            weights,
+            tuple(a - b for a, b in zip(self.counts, other.counts, strict=True)),
+        )
+
 
 def _collect(
     windows: int,

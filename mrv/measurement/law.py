@@ -23,6 +23,13 @@ MARGIN = DIP_RUN + 1
 """Good readings a window needs on either side."""
 MAX_INCREMENT = 4_000_000_000_000
 """Largest increment of one step, counts; beyond it the step is a jump whatever the rate."""
+USUAL_MS = 4_000_000
+"""Longest step that is looked at in a run of usual ones, ms; as the next two it keeps the products
+of the comparison inside int64."""
+USUAL_INCREMENT = 2_000_000_000
+"""Largest increment of such a step, counts."""
+USUAL_RATE = 2_000_000_000_000
+"""Rate a usual step stays below whatever the register can show, counts per hour."""
 LONG_MS = 3_037_000_499
 """Largest ms whose square fits int64; longer steps are split bit by bit."""
 
@@ -91,8 +98,8 @@ def correction_at(
         out = 1 if rate > load[points - 1] else 0
         return ppm[points - 1], points - 2, MILLION, out
     below = 0
-    while load[below + 1] <= rate:
-        below += 1
+    for point in range(1, points - 1):
+        below += load[point] <= rate  # counted, not jumped: no branch for a processor to miss
     weight = (rate - load[below]) * MILLION // (load[below + 1] - load[below])
     return ppm[below] + (ppm[below + 1] - ppm[below]) * weight // MILLION, below, weight, 0
 
@@ -207,7 +214,48 @@ def counter_law(
     following = last + 1
     start_ms = t[last] // MILLION if last < size else 0
     start_place = _window_of(cuts, start_ms)
+    usual_rate = min(max_rate, USUAL_RATE) if max_rate > 0 else USUAL_RATE
+    usual_ms = min(gap_ms, USUAL_MS) if gap_ms > 0 else USUAL_MS
     while following < size:
+        if 0 <= start_place < windows:  # most steps are usual and end in the window they start in
+            until = cuts[start_place + 1]
+            shown = v[last]
+            amount_here = 0
+            metered_here = 0
+            steps_here = 0
+            out_here = 0
+            while following < size and ok[following] != 0:
+                end_ms = t[following] // MILLION
+                elapsed_ms = end_ms - start_ms
+                increment = v[following] - shown
+                if end_ms >= until or elapsed_ms > usual_ms:
+                    break
+                if increment < 0 or increment > USUAL_INCREMENT:
+                    break
+                if increment * MS_PER_HOUR > usual_rate * elapsed_ms:
+                    break  # plausible all the same, perhaps
+                correction, below, weight, out = correction_at(increment, elapsed_ms, load, ppm)
+                metered = increment * MILLION
+                metered_here += metered
+                amount_here += metered + increment * correction
+                steps_here += 1
+                out_here += out
+                if points > 1:
+                    upper = increment * weight
+                    weights[start_place * points + below + 1] += upper
+                    weights[start_place * points + below] += metered - upper
+                elif points == 1:
+                    weights[start_place] += metered
+                shown = v[following]
+                start_ms = end_ms
+                last = following
+                following += 1
+            amounts[start_place] += amount_here
+            metereds[start_place] += metered_here
+            counts[start_place * STATES + STEP] += steps_here
+            counts[start_place * STATES + OUT_OF_RANGE] += out_here
+            if following >= size:
+                break
         if ok[following] == 0:
             following += 1
             continue
@@ -265,38 +313,23 @@ def counter_law(
             counts[place * STATES + STEP] += 1
             counts[place * STATES + OUT_OF_RANGE] += out
         is_gap = 1 if gap_ms > 0 and end_ms - start_ms > gap_ms else 0
-        amount = increment * (MILLION + correction)
-        metered = increment * MILLION
-        if 0 <= start_place < windows and end_ms <= cuts[start_place + 1]:  # as most steps do
-            amounts[start_place] += amount
-            metereds[start_place] += metered
-            if is_gap:
-                gaps[start_place] += amount
-                counts[start_place * STATES + GAP] += 1
-            if points > 1:
-                upper = increment * weight
-                weights[start_place * points + below + 1] += upper
-                weights[start_place * points + below] += metered - upper
-            elif points == 1:
-                weights[start_place] += metered
-        else:
-            share_out(
-                amount,
-                metered,
-                start_ms,
-                end_ms,
-                start_place,
-                cuts,
-                below,
-                weight,
-                points,
-                is_gap,
-                amounts,
-                metereds,
-                gaps,
-                weights,
-                counts,
-            )
+        share_out(
+            increment * (MILLION + correction),
+            increment * MILLION,
+            start_ms,
+            end_ms,
+            start_place,
+            cuts,
+            below,
+            weight,
+            points,
+            is_gap,
+            amounts,
+            metereds,
+            gaps,
+            weights,
+            counts,
+        )
         last = following
         start_ms = end_ms
         start_place = place

@@ -8,7 +8,7 @@ between them, and nothing is added in quadrature twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from fractions import Fraction
 
 COVERAGE_FACTOR = 2.0
@@ -32,6 +32,10 @@ class Components(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def items(self) -> ItemsView[str, float]:
+        """Components by source, sorted by it."""
+        return self._parts.items()
 
     def __repr__(self) -> str:
         return f"Components({self._parts!r})"
@@ -72,11 +76,28 @@ class Components(Mapping[str, float]):
 
 def total(parts: Iterable[Components]) -> Components:
     """Components of a sum of values."""
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, float] = {}
+    more: dict[str, list[float]] = {}
     for components in parts:
         for source, value in components.items():
-            sums.setdefault(source, []).append(value)
-    return Components({source: math.fsum(values) for source, values in sums.items()})
+            if source not in sums:
+                sums[source] = value
+            elif source in more:
+                more[source].append(value)
+            else:
+                more[source] = [sums[source], value]
+    for source, values in more.items():
+        sums[source] = math.fsum(values)
+    return Components(sums)
+
+
+def added_in_turn(parts: Iterable[Components]) -> Components:
+    """Components of a sum that is rounded after each part, as `a + b + c` is."""
+    sums: dict[str, float] = {}
+    for components in parts:
+        for source, value in components.items():
+            sums[source] = sums.get(source, 0.0) + value
+    return Components(sums)
 
 
 def product(x: float, u_x: Components, y: float, u_y: Components) -> Components:

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +60,7 @@ class SignatureLine:
 
 
 def _valid_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(c.isspace() for c in name)
+    return "+" not in name and name.split() == [name]
 
 
 def _base64(text: str) -> bytes:
@@ -71,7 +70,7 @@ def _base64(text: str) -> bytes:
         raise MalformedNote(f"not base64: {text[:24]!r}") from error
 
 
-CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+CONTROL = bytes(byte for byte in range(0x20) if byte != 0x0A)
 """Bytes no note holds: control characters but the newline (C2SP signed-note)."""
 
 
@@ -203,13 +202,10 @@ def split(note: bytes) -> tuple[bytes, tuple[SignatureLine, ...]]:
     """
     if len(note) > MAX_NOTE_BYTES:
         raise MalformedNote(f"a note has at most {MAX_NOTE_BYTES} bytes, seen {len(note)}")
-    try:
-        note.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise MalformedNote(f"not UTF-8 at byte {error.start}") from error
-    if CONTROL.search(note):
-        raise MalformedNote("a note holds no control character but the newline")
     place = note.rfind(b"\n\n")
+    _check_encoding(note, place + 1)
+    if len(note.translate(None, CONTROL)) != len(note):
+        raise MalformedNote("a note holds no control character but the newline")
     if place < 0 or not note.endswith(b"\n"):
         raise MalformedNote("a note is text, a blank line and signature lines")
     text, tail = note[: place + 1], note[place + 2 :]
@@ -217,6 +213,15 @@ def split(note: bytes) -> tuple[bytes, tuple[SignatureLine, ...]]:
     if not lines or len(lines) > MAX_SIGNATURES:
         raise MalformedNote(f"a note has 1 to {MAX_SIGNATURES} signature lines, seen {len(lines)}")
     return text, tuple(_signature_line(line) for line in lines)
+
+
+def _check_encoding(note: bytes, text: int) -> None:
+    """Refuse what is not UTF-8; the first `text` bytes nearly always are ASCII, which is quick."""
+    start = text if note[:text].isascii() else 0
+    try:
+        note[start:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedNote(f"not UTF-8 at byte {start + error.start}") from error
 
 
 def _signature_line(line: bytes) -> SignatureLine:
@@ -239,20 +244,32 @@ class OpenedNote:
     """Known keys whose signature holds, in the order of the lines."""
 
 
-def open_note(note: bytes, keys: Iterable[PublicKey]) -> OpenedNote:
-    """Verify a note against known keys; lines of unknown keys are passed over.
+Claim = tuple[PublicKey, SignatureLine]
+"""A signature line with the known key it names."""
 
-    Raises MalformedNote, BadSignature where a known key's line does not verify, and
-    UnknownSigner where no line is of a known key.
-    """
-    text, lines = split(note)
+
+def claims(lines: Iterable[SignatureLine], keys: Iterable[PublicKey]) -> list[Claim]:
+    """The lines that name a known key, the first one of each key: all of these have to verify."""
     known = {(key.name, key.key_id): key for key in keys}
-    signers: list[PublicKey] = []
+    found = []
     for line in lines:
-        key = known.get((line.name, line.key_id))
-        if key is None or key in signers:
-            continue
-        if not key.verify(text, line.signature):
+        key = known.pop((line.name, line.key_id), None)
+        if key is not None:
+            found.append((key, line))
+    return found
+
+
+def opened(
+    text: bytes, lines: Iterable[SignatureLine], claimed: Iterable[Claim], holds: Iterable[bool]
+) -> OpenedNote:
+    """The note whose claims are `claimed`; `holds` says whether each verifies.
+
+    Raises BadSignature where a known key's line does not verify, and UnknownSigner where no line
+    is of a known key.
+    """
+    signers: list[PublicKey] = []
+    for (key, line), verifies in zip(claimed, holds, strict=True):
+        if not verifies:
             raise BadSignature(f"the signature of {line.name} does not verify")
         signers.append(key)
     if not signers:
@@ -262,6 +279,17 @@ def open_note(note: bytes, keys: Iterable[PublicKey]) -> OpenedNote:
             hint="enrol the key, or check which site the note comes from",
         )
     return OpenedNote(text, tuple(signers))
+
+
+def open_note(note: bytes, keys: Iterable[PublicKey]) -> OpenedNote:
+    """Verify a note against known keys; lines of unknown keys are passed over.
+
+    Raises MalformedNote, BadSignature where a known key's line does not verify, and
+    UnknownSigner where no line is of a known key.
+    """
+    text, lines = split(note)
+    claimed = claims(lines, keys)
+    return opened(text, lines, claimed, [key.verify(text, line.signature) for key, line in claimed])
 
 
 def identity(text: bytes) -> str:

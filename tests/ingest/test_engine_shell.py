@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
+from footprint.engine import Engine
 from footprint.plant_reading import read_plant
 from ingest.engine_shell import EngineShell
 from ingest.entry import Draft, EntryKind
@@ -123,9 +124,60 @@ class Plant:
             if self.choice.random() < 0.05:
                 shown = max(shown - 50, 0)
             rows.append(RawReading(f"{meter}.e", self.clock[meter] * S, 0, shown))
+        self._cut(meter, rows)
+
+    def _cut(self, meter, rows):
         for out in self.chains[meter].cut(rows, CLOCK):
             envelope = parse(split(out.note)[0])
             self.held.append(Draft(EntryKind.ENVELOPE, out.note, out.identity, envelope=envelope))
+
+    def run(self, meter, start, count, step):
+        """So many readings in a row, from `start` on."""
+        rows = []
+        for place in range(count):
+            self.value[meter] += self.choice.choice((0, 1, 3, 8))
+            rows.append(RawReading(f"{meter}.e", (start + place * step) * S, 0, self.value[meter]))
+        self._cut(meter, rows)
+
+    def deliver_all(self):
+        """What was read arrives in its order."""
+        self.site.journal.append(self.held)
+        self.held.clear()
+
+    def event(self, line, name, at, kind):
+        """A batch begins or ends, with ten good pieces."""
+        body = {
+            "id": f"{kind}-{name}",
+            "line": line,
+            "batch": name,
+            "event": kind,
+            "t": str(at * S),
+        }
+        body |= {"product": "p"} if kind == "start" else {"good": "10"}
+        self.site.events.take(body, "t")
+
+    def paper(self, meter, start, end):
+        """An approved calibration holds from second to second, or without end."""
+        self.papers += 1
+        name = f"c{self.papers}"
+        body = {
+            "instrument": meter,
+            "kind": "calibration",
+            "points": [
+                {"load": "100", "error_percent": "0.4", "expanded_percent": "0.1"},
+                {"load": "9000", "error_percent": "-0.2", "expanded_percent": "0.1"},
+            ],
+        }
+        self.site.facts.record(
+            REGISTRY,
+            "certificate_recorded",
+            name,
+            body,
+            author="t",
+            valid_from=start * S,
+            valid_to=None if end is None else end * S,
+        )
+        self.site.facts.record(REGISTRY, "certificate_approved", name, {"by": "t"}, author="t")
 
     def deliver(self):
         """What was read arrives, some of it late and out of order."""
@@ -160,28 +212,9 @@ class Plant:
                 REGISTRY, "factor_set", f"x{self.choice.randint(0, 1)}", {"rows": rows}, author="t"
             )
         elif kind == "paper":
-            self.papers += 1
             start = self.choice.randint(0, now + 1)
-            body = {
-                "instrument": self.choice.choice(METERS),
-                "kind": "calibration",
-                "points": [
-                    {"load": "100", "error_percent": "0.4", "expanded_percent": "0.1"},
-                    {"load": "9000", "error_percent": "-0.2", "expanded_percent": "0.1"},
-                ],
-            }
-            name = f"c{self.papers}"
-            end = self.choice.choice((None, (start + 300) * S))
-            record(
-                REGISTRY,
-                "certificate_recorded",
-                name,
-                body,
-                author="t",
-                valid_from=start * S,
-                valid_to=end,
-            )
-            record(REGISTRY, "certificate_approved", name, {"by": "t"}, author="t")
+            end = self.choice.choice((None, start + 300))
+            self.paper(self.choice.choice(METERS), start, end)
         elif kind == "revoke" and self.papers:
             name = f"c{self.choice.randint(1, self.papers)}"
             at = self.choice.randint(0, now + 1)
@@ -226,15 +259,18 @@ class Plant:
 
 
 def agrees(site) -> None:
+    """The plain law over everything, one batch after the other, says what the live engine says."""
     whole = EngineShell(site.journal, PYTHON)
     whole.catch_up()
     whole.refresh()
     site.refresh()
     live = site.engine.results
     assert set(live) == set(whole.results)
+    alone = Engine(whole.engine.knowledge, whole.readings)
     for name in live:
-        assert live[name] == whole.results[name], name
-        assert live.digest(name) == whole.results[name].digest()
+        plain = alone.batch(name)
+        assert live[name] == plain == whole.results[name], name
+        assert live.digest(name) == plain.digest()
     assert site.engine.reading_count == whole.reading_count
     assert site.engine.findings() == whole.findings()
 
@@ -258,6 +294,73 @@ def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, se
                 agrees(plant.site)
         agrees(plant.site)
         plant.reopen()
+        agrees(plant.site)
+    finally:
+        plant.site.close()
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_many_batches_restated_at_once_end_where_a_full_computation_ends(tmp_path_factory, seed):
+    choice = random.Random(seed)
+    plant = Plant(tmp_path_factory.mktemp("site"), choice)
+    try:
+        for _ in range(25):
+            for act in [plant.read] * 4 + [plant.batch] * 2:
+                act()
+            if choice.random() < 0.7:
+                plant.deliver()
+            if choice.random() < 0.2:
+                plant.seal()
+        agrees(plant.site)
+        for _ in range(5):
+            for act in choice.choices((plant.state, plant.deliver, plant.read), k=4):
+                act()
+            if choice.random() < 0.3:
+                plant.reopen()
+            agrees(plant.site)
+    finally:
+        plant.site.close()
+
+
+def test_a_certificate_reads_the_meter_it_is_of_where_it_holds_and_nothing_else(
+    tmp_path, monkeypatch
+):
+    plant = Plant(tmp_path, random.Random(5))
+    asked = []
+    try:
+        for hour in range(40):
+            for meter in METERS:
+                plant.run(meter, hour * 100, 20, 5)
+            plant.deliver_all()
+            for line in ("l0", "l1"):
+                plant.event(line, f"{line}-{hour}", hour * 100, "start")
+                plant.event(line, f"{line}-{hour}", hour * 100 + 90, "end")
+        plant.paper("m0", 0, None)
+        plant.site.refresh()
+        plant.seal()
+        agrees(plant.site)
+        readings = plant.site.engine.readings
+        read = readings.signed_read
+
+        def noted(key, start, end, margin):
+            found = read(key, start, end, margin)
+            if end > start:  # else it asks for neighbours of a moment
+                asked.append((key.channel, start // S, end // S, len(found)))
+            return found
+
+        monkeypatch.setattr(readings, "signed_read", noted)
+        plant.paper("m0", 1000, 1200)
+        plant.site.engine.catch_up()
+        changed = plant.site.engine.refresh()
+        assert {"l0-10", "l0-11"} <= set(changed) <= {f"l0-{hour}" for hour in range(8, 15)}
+        assert {channel for channel, *_ in asked} == {"m0.e"}
+        assert all(start >= 800 and end <= 1500 for _, start, end, _ in asked)
+        assert 40 <= sum(count for *_, count in asked) <= 20 * 7 + 8
+        asked.clear()
+        assert plant.site.engine.refresh() == []
+        assert asked == []
+        monkeypatch.undo()
         agrees(plant.site)
     finally:
         plant.site.close()

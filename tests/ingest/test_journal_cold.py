@@ -190,7 +190,7 @@ def dying(function):
         return function(*arguments, **named)
     return call
 for owner, name in ((j.Journal, "hot_block"), (j.Journal, "drop_block"), (j.Journal, "seal"),
-                    (cold_file, "write_cold"), (cold_file, "sync_folder"), (Path, "rename")):
+                    (cold_file, "write_cold"), (rotation, "sync_folder"), (Path, "rename")):
     setattr(owner, name, dying(getattr(owner, name)))
 opened, _ = open_journal(Path(sys.argv[1]))
 rotation.rotate(opened, 0, whole_parts=False)

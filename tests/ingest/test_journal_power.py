@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 
-from ingest import cold_file
+from ingest import cold_file, rotation
 from ingest.journal import COLD_FOLDER, Journal
 from ingest.rotation import rotate
 from mrv.verification.note import SecretKey
@@ -31,7 +31,7 @@ def steps():
 
 def record(folder, log, groups, monkeypatch, *, synced):
     """Run the steps; operations on cold files join the log as the disk sees them."""
-    write, sync = cold_file.write_cold, cold_file.sync_folder
+    write, sync = cold_file.write_cold, rotation.sync_folder
 
     def writing(path, *rest):
         written = write(path, *rest)
@@ -48,7 +48,7 @@ def record(folder, log, groups, monkeypatch, *, synced):
         log.append(Operation("delete", "folder", 1))
 
     monkeypatch.setattr(cold_file, "write_cold", writing)
-    monkeypatch.setattr(cold_file, "sync_folder", syncing)
+    monkeypatch.setattr(rotation, "sync_folder", syncing)
     journal = Journal(folder / "journal.db", SITE, KEY)
     for number, group in enumerate(groups):
         journal.append(group)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from footprint.intake import MemoryReadings
-from ingest import durable, manifest, series_parquet
+from ingest import durable, manifest, segment_writer, series_parquet
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.column import Column
@@ -233,15 +233,15 @@ def test_a_disk_that_refuses_a_segment_leaves_the_tail_as_it_was(tmp_path, monke
     for name, envelope in sent[:12]:
         stored.add_envelope(name, envelope)
         held.add_envelope(name, envelope)
-    real = durable.replace_file
 
     def full(path, data, mode=0o600):
         if path.name.startswith(refused):
             raise durable.FileRefused("No space left on device")
-        real(path, data, mode)
+        (durable.stream_file if callable(data) else durable.replace_file)(path, data, mode)
 
     with monkeypatch.context() as patched:
         patched.setattr(series_parquet, "replace_file", full)
+        patched.setattr(segment_writer, "stream_file", full)
         patched.setattr(manifest, "replace_file", full)
         with pytest.raises(MeterprintError, match="No space left"):
             stored.seal(12, sent[11][0])

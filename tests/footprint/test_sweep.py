@@ -1,0 +1,88 @@
+"""Windows computed together are what each is alone, and readings are read once for all of them."""
+
+from __future__ import annotations
+
+import itertools
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from footprint import sweep
+from tests.footprint.test_laws import SPAN, world_of
+
+MS = 10**6
+moments = st.integers(-1000, (SPAN + 100) * 1000)
+windows = st.lists(
+    st.tuples(moments, moments).filter(lambda w: w[0] != w[1]).map(lambda w: tuple(sorted(w))),
+    min_size=1,
+    max_size=12,
+)
+sizes = st.tuples(st.sampled_from((1, 20_000 * MS, 10**15)), st.sampled_from((1, 30, 10**6)))
+
+
+def meters_of(world):
+    engine = world.engine()
+    plant = engine.knowledge.plants[-1][1]
+    return [engine.metered(plant, source).meter for source in plant.sources]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9), windows, sizes)
+def test_a_window_is_the_same_alone_and_among_others(seed, asked, portion):
+    asked = [(start * MS, end * MS) for start, end in asked]
+    world = world_of(seed)
+    first, most = portion
+    for alone, together in zip(meters_of(world), meters_of(world), strict=True):
+        with (
+            patch.object(sweep, "FIRST_NS", first),
+            patch.object(sweep, "MOST_READINGS", most),
+        ):
+            together.sweep(asked)
+        for window in asked:
+            assert together.knows(window)
+            assert together.windows(list(window)) == alone.windows(list(window)), window
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**9))
+def test_batches_foreseen_have_the_digests_of_batches_computed_one_by_one(seed):
+    world = world_of(seed)
+    alone, together = world.engine(), world.engine()
+    names = [batch.id for batch in alone.batches()]
+    together.foresee(together.batches())
+    for name in names:
+        assert together.batch(name).digest() == alone.batch(name).digest()
+
+
+@given(windows)
+def test_no_windows_of_a_run_overlap_and_none_is_lost(asked):
+    found = sweep.runs(asked)
+    assert sorted(window for run in found for window in run) == sorted(asked)
+    for run in found:
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(run))
+
+
+def test_what_lies_side_by_side_is_read_once():
+    world = world_of(1)
+    meter = meters_of(world)[0]
+    asked = []
+    inner = meter._readings
+
+    class Counting:
+        """Readings that note what is read."""
+
+        def read(self, key, start, end, margin):
+            asked.append((start, end))
+            return inner.read(key, start, end, margin)
+
+        def longest(self, key):
+            return inner.longest(key)
+
+    meter._readings = Counting()
+    side_by_side = [(n * 10_000 * MS, (n + 1) * 10_000 * MS) for n in range(50)]
+    across = [(n * 30_000 * MS, (n + 1) * 30_000 * MS) for n in range(15)]
+    meter.sweep([*side_by_side, *across])
+    assert asked == [(0, 500_000 * MS)]
+    meter.sweep(across)
+    assert len(asked) == 1
