@@ -18,7 +18,7 @@ from footprint.plant import Register
 from footprint.restatement import reach
 from footprint.stretch import FOREVER, Stretch
 from footprint.timeline import OPEN
-from ingest.engine_shell import NEAR
+from ingest.engine_shell import NEAR as BEFORE
 from mrv.channel import AssuranceTier
 from mrv.envelope import Clock, ClockState, Column, Envelope
 from mrv.interval import NS_PER_MS
@@ -110,7 +110,7 @@ class Counter:
 
 def reach_of(readings, meter, first, last):
     """Time that readings in [first, last] may change, as the live engine finds it."""
-    near = readings.read(KEY, first, last + 1, NEAR)
+    near = readings.read(KEY, first, last + 1, BEFORE)
     low, high = reach([t for t, ok in zip(near.t, near.ok, strict=True) if ok], first, last)
     return low, high if high == OPEN else max(high, meter.reaches(last))
 
