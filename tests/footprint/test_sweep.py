@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from footprint import sweep
@@ -43,6 +43,7 @@ def test_a_question_is_answered_alone_as_among_others(seed, asked, portion):
 
 
 @settings(max_examples=40, deadline=None)
+@example(80)
 @given(st.integers(0, 10**9))
 def test_batches_foreseen_have_the_digests_of_batches_computed_one_by_one(seed):
     world = world_of(seed)
