@@ -132,6 +132,19 @@ class Engine:
         else:
             held.forget(start, end, first)
 
+    def reaches(self, channel: str, moment: int) -> int:
+        """Time up to which readings of a channel at `moment` may change steps, ns; OPEN = all."""
+        instrument, _, register = channel.partition(".")
+        held = self.meters.get((instrument, register))
+        plants = [] if held is not None else self.knowledge.plants
+        for _, plant in reversed(plants):
+            known = plant.instrument(instrument)
+            meant = known.register(register) if known is not None else None
+            if known is not None and meant is not None:
+                held = self.meter(plant, known, meant)
+                break
+        return moment if held is None else held.reaches(moment)
+
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""
         found = self.find(name)
@@ -148,10 +161,11 @@ class Engine:
     def foresee(self, batches: Iterable[Batch]) -> None:
         """Compute what several ended batches will ask of their meters, each reading read once.
 
-        Meters that remember a batch's own time are taken to remember all of it. What is missing
-        here is computed when it is asked for; no figure depends on it.
+        Meters that remember a batch's own time are taken to remember all of it, and what only one
+        batch asks for is left to it. What is missing here is computed when it is asked for; no
+        figure depends on it.
         """
-        wanted: dict[Meter, set[Window]] = {}
+        wanted: dict[Meter, list[list[Window]]] = {}
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
             if plant is None or batch.end is None:
@@ -173,9 +187,10 @@ class Engine:
                         continue
                     groups = plan.groups_of(batch, batch.end)
                     asked = windows_of(timeline, batch, batch.end, groups, changeover)
-                wanted.setdefault(metered.meter, set()).update(asked)
-        for meter, windows in wanted.items():
-            meter.sweep(windows)
+                wanted.setdefault(metered.meter, []).append(asked)
+        for meter, lists in wanted.items():
+            if len(lists) > 1:
+                meter.sweep({window for asked in lists for window in asked})
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""

@@ -73,8 +73,7 @@ class EnvelopeIndex(ABC):
         self.true_times.saw(link)
         for channel, gap in stated_gaps(envelope):
             self.learn_gap(SeriesKey(*place, channel), gap)
-        for column in envelope.cols:
-            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+        for key, column in zip(envelope.keys, envelope.cols, strict=True):
             if envelope.cfg not in self._cfgs.get(key, ()):
                 self.learn_source(key, envelope.cfg)
                 self._news.add(key.channel)
@@ -235,8 +234,7 @@ class MemoryReadings(EnvelopeIndex):
             super().add_envelope(identity, envelope)
             if not envelope.clk.state.trusted and envelope.boot:
                 self._doubted[identity] = envelope
-            for column in envelope.cols:
-                key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+            for key, column in zip(envelope.keys, envelope.cols, strict=True):
                 held = self._held.get(key)
                 if held is None:
                     held = self._held[key] = HeldSeries()

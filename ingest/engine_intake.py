@@ -185,8 +185,7 @@ class EngineIntake:
             return  # it is among the unreadable ones already
 
     def _touch_envelope(self, envelope: Envelope) -> None:
-        for column in envelope.cols:
-            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+        for key, column in zip(envelope.keys, envelope.cols, strict=True):
             first, last = column_bounds(column)
             known = self._touched.get(key)
             if known is None:

@@ -33,6 +33,7 @@ from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
+from mrv.measurement.law import DIP_RUN
 from mrv.series import SeriesKey
 
 __all__ = ["SEGMENT", "SEGMENTS", "EngineShell", "Revision"]
@@ -45,8 +46,9 @@ AHEAD = 200
 """Batches whose readings are read together."""
 CHANGES = 1000
 """Changes of results that are remembered for those who follow them."""
-NEAR = 5
-"""Good readings on either side of new ones whose windows they may change."""
+NEAR = 2 * DIP_RUN + 2
+"""Good readings before new ones whose steps they may change: a decision looks so many ahead as may
+be passed over, and a step may have passed over as many."""
 
 
 class EngineShell(EngineIntake):
@@ -175,7 +177,8 @@ class EngineShell(EngineIntake):
 
     def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
         near = self.readings.read(key, first, last + 1, NEAR)
-        return reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
+        low, high = reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
+        return low, high if high == OPEN else max(high, self.engine.reaches(key.channel, last))
 
     def refresh(
         self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True

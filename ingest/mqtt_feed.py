@@ -264,9 +264,11 @@ class MqttFeed:
                     topic, payload, mid, again = wire.opened(body, head)
                 except WireError as error:
                     raise self._lost(f"the broker does not speak MQTT: {error}") from error
-                beyond = max(len(payload) - MAX_MESSAGE, 0)
-                kept = payload[:MAX_MESSAGE] if beyond else payload
-                found.append(Arrived(topic, kept, mid, again, beyond + left_out, bool(head & 1)))
+                cut = left_out
+                if len(payload) > MAX_MESSAGE:
+                    cut += len(payload) - MAX_MESSAGE
+                    payload = payload[:MAX_MESSAGE]
+                found.append(Arrived(topic, payload, mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.SUBACK:
                 self._granted(body)
         return found

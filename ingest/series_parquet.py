@@ -118,8 +118,8 @@ class ParquetStore:
     def add(self, envelope: Envelope) -> None:
         """Take an envelope's readings into the tail."""
         with self._lock:
-            for column in envelope.cols:
-                self._tail.add(SeriesKey(envelope.agent, envelope.stream, column.ch), column)
+            for key, column in zip(envelope.keys, envelope.cols, strict=True):
+                self._tail.add(key, column)
 
     def _tails(self) -> tuple[Tail, ...]:
         return (*self._frozen, self._tail)
@@ -250,8 +250,7 @@ class ParquetStore:
     def _flush(
         self, frozen: Tail, taken: int | None, anchor: str, index: WriteIndex | None
     ) -> Path | None:
-        block = frozen.block()
-        entries = [] if block is None else [self._write([block], 0)]
+        entries = [self._write(frozen.blocks(), 0)] if frozen.count else []
         parts = [] if index is None else [self._write_index(index, 0)]
         with self._lock:
             held = self._manifest
