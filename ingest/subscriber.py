@@ -9,6 +9,7 @@ Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipt
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -35,7 +36,8 @@ GROUP = 500
 SHARE_FSYNC_S = 0.02
 """How long a lone message may wait for company at the most (design §3)."""
 COMMITS = 4
-"""It waits for so many times as long as the last commit took: company is worth no more."""
+"""It waits for so many times as long as the last commit took, as company is worth no more, and not
+at all where the group before came longer ago than that: then nobody is to be expected."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -223,9 +225,10 @@ class Subscriber:
             self._on_state(agent, payload)
 
     def _work(self) -> None:
-        share = SHARE_FSYNC_S
-        while (group := self._lanes.take(GROUP, IDLE_S, share)) is not None:
+        share, before, dense = SHARE_FSYNC_S, -math.inf, False
+        while (group := self._lanes.take(GROUP, IDLE_S, share if dense else 0)) is not None:
             started = time.monotonic()
+            dense, before = started - before < share, started
             if group and not self._take(group):
                 return
             share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))

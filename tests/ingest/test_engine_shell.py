@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from footprint.engine import Engine
 from footprint.plant_reading import read_plant
+from ingest import result_store
 from ingest.engine_shell import EngineShell
 from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
@@ -366,6 +369,8 @@ def agrees(site) -> None:
         assert live.digest(name) == plain.digest()
     assert site.engine.reading_count == whole.reading_count
     assert site.engine.findings() == whole.findings()
+    rules = Counter(f.rule for result in whole.results.values() for f in result.findings)
+    assert site.engine.batch_findings() == rules
 
 
 @settings(max_examples=LIVES, deadline=None)
@@ -382,6 +387,8 @@ def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, se
         + [plant.state, plant.reopen, plant.seal]
         + [lambda: plant.site.refresh(eager=choice.random() < 0.5)] * 8
     )
+    patch = pytest.MonkeyPatch()
+    patch.setattr(result_store, "HELD", choice.choice((2, 6, 2000)))
     try:
         for _ in range(90):
             choice.choice(acts)()
@@ -391,6 +398,7 @@ def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, se
         plant.reopen()
         agrees(plant.site)
     finally:
+        patch.undo()
         plant.site.close()
 
 
