@@ -10,12 +10,16 @@ from urllib.parse import urlencode
 class Pager:
     """A page of a list."""
 
+    path: str
+    """Address of the list."""
     number: int
     """Its number, from 1."""
     rows: int
     """Rows of a page."""
     total: int
     """Rows of the list."""
+    asked: str = ""
+    """What is looked for, "" = all."""
 
     @property
     def start(self) -> int:
@@ -37,7 +41,7 @@ class Pager:
         """Whether there is another page."""
         return self.number > 1 or self.more
 
-    def address(self, path: str, step: int, asked: str = "") -> str:
-        """Address of the page so many further; with what was looked for."""
-        values = {"page": str(self.number + step), "q": asked}
-        return f"{path}?{urlencode({k: v for k, v in values.items() if v})}"
+    def address(self, step: int) -> str:
+        """Address of the page so many further; with what is looked for."""
+        values = {"page": str(self.number + step), "q": self.asked}
+        return f"{self.path}?{urlencode({k: v for k, v in values.items() if v})}"

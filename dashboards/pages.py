@@ -42,7 +42,7 @@ def router(read: ReadModel) -> APIRouter:
     @pages.get("/")
     def home(request: Request, page: Number = 1) -> Response:
         shown = Page(read, request)
-        pager = Pager(page, CARDS, len(read.index().lines))
+        pager = Pager("/", page, CARDS, len(read.index().lines))
         cards = [card(shown, now) for now in read.lines(pager.start, CARDS)]
         return shown.render("now.html", cards=cards, pager=pager)
 
@@ -137,7 +137,7 @@ def router(read: ReadModel) -> APIRouter:
 def health(read: ReadModel, number: int = 1, asked: str = "") -> dict[str, Any]:
     """How agents and some of the instruments are now."""
     total, bad, found = read.meter_count(asked)
-    pager = Pager(number, ROWS, found)
+    pager = Pager("/meters", number, ROWS, found, asked)
     agents = read.agents()
     return {
         "rows": read.meters(pager.start, ROWS, asked),
