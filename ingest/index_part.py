@@ -73,9 +73,12 @@ def extents(chains: Mapping[tuple[str, str], Sequence[ChainLink]]) -> list[list[
     for (agent, stream), links in sorted(chains.items()):
         if links:
             epochs: dict[str, int] = {}
+            low, high = links[0].t_first, links[0].t_last
             for link in links:
-                epochs[link.epoch] = max(epochs.get(link.epoch, 0), link.seq)
-            low, high = min(x.t_first for x in links), max(x.t_last for x in links)
+                if link.seq >= epochs.get(link.epoch, 0):
+                    epochs[link.epoch] = link.seq
+                low = min(low, link.t_first)
+                high = max(high, link.t_last)
             found.append([agent, stream, len(links), low, high, sorted(epochs.items())])
     return found
 
@@ -84,7 +87,7 @@ def write_links(
     file: BinaryIO, chains: Mapping[tuple[str, str], Sequence[ChainLink]], meta: Any
 ) -> None:
     """Write an index part: the links of each (agent, stream), and its metadata."""
-    columns: dict[str, list[Any]] = {field.name: [] for field in FIELDS}
+    rows: list[tuple[Any, ...]] = []
     for (agent, stream), links in sorted(chains.items()):
         before: ChainLink | None = None
         for link in sorted(links, key=lambda item: (item.epoch, item.seq, item.identity)):
@@ -93,24 +96,25 @@ def write_links(
                 link.seq,
                 link.prev,
             )
-            values = (
-                agent,
-                stream,
-                link.epoch,
-                link.boot,
-                link.seq,
-                bytes.fromhex(link.identity),
-                None if follows else link.prev.encode(),
-                link.t_first,
-                link.t_last,
-                link.t,
-                link.mono,
-                TRUSTED * link.trusted | STOPS * link.stops,
+            rows.append(
+                (
+                    agent,
+                    stream,
+                    link.epoch,
+                    link.boot,
+                    link.seq,
+                    bytes.fromhex(link.identity),
+                    None if follows else link.prev.encode(),
+                    link.t_first,
+                    link.t_last,
+                    link.t,
+                    link.mono,
+                    TRUSTED * link.trusted | STOPS * link.stops,
+                )
             )
-            for name, value in zip(columns, values, strict=True):
-                columns[name].append(value)
             before = link
-    arrays = [pa.array(columns[field.name], field.type) for field in FIELDS]
+    columns = zip(*rows, strict=True) if rows else [()] * len(FIELDS)
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, FIELDS, strict=True)]
     write_tables(file, [pa.Table.from_arrays(arrays, schema=SCHEMA)], meta)
 
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ingest.acceptance import Accepted, Presented, Quarantined, decide, present
+from ingest.acceptance import (
+    Accepted,
+    Presented,
+    Quarantined,
+    decide,
+    known_by_a_revoked_key,
+    present,
+)
 from ingest.journal import Journal
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.runs import Run
@@ -129,8 +136,7 @@ class Receiver:
 
         `beside` verifies them while the caller does something else.
         """
-        revoked = self._revoked_keys_of
-        shown = [present(m.payload, m.agent, self._keys_of, m.size, revoked) for m in messages]
+        shown = [present(m.payload, m.agent, self._keys_of, m.size) for m in messages]
         signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
         if beside is None:
             found = self.signatures.hold(signed)
@@ -149,17 +155,13 @@ class Receiver:
             mine = holds[place : place + len(each.claimed)]
             place += len(mine)
             table = message.kind == "birth"
-            verdicts.append(
-                decide(
-                    each,
-                    mine,
-                    message.agent,
-                    self._journal.site,
-                    table=table,
-                    revoked_keys_of=self._revoked_keys_of,
-                )
-            )
-        return verdicts
+            verdicts.append(decide(each, mine, message.agent, self._journal.site, table=table))
+        return [
+            known_by_a_revoked_key(verdict, m.payload, self._revoked_keys_of(m.agent))
+            if isinstance(verdict, Quarantined)
+            else verdict
+            for m, verdict in zip(messages, verdicts, strict=True)
+        ]
 
     def take(self, messages: Sequence[Message], looked: Looked | None = None) -> list[Committed]:
         """Commit what is validly signed and quarantine the rest; `looked` where that was done.

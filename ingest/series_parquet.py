@@ -250,8 +250,7 @@ class ParquetStore:
     def _flush(
         self, frozen: Tail, taken: int | None, anchor: str, index: WriteIndex | None
     ) -> Path | None:
-        block = frozen.block()
-        entries = [] if block is None else [self._write([block], 0)]
+        entries = [self._write(frozen.blocks(), 0)] if frozen.count else []
         parts = [] if index is None else [self._write_index(index, 0)]
         with self._lock:
             held = self._manifest

@@ -19,11 +19,14 @@ from ingest.link_cache import LinkCache, SealedBlock
 from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import StoredChain
+from ingest.unreadable import UnreadableEntries
 from mrv.column import Column
 from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
 from mrv.series import Series, SeriesKey
 
+Place = tuple[str, str]
+"""(agent, stream)."""
 ALL_TIME = (-(2**63), 2**63 - 1)
 """Bounds of the time scale, ns."""
 
@@ -46,8 +49,11 @@ class StoredReadings(EnvelopeIndex):
         self._pages: dict[SeriesKey, Page] = {}
         self._asked: dict[SeriesKey, tuple[int, int]] = {}
         self.tables: list[int] = []
-        self.unreadable: list[tuple[int, str]] = []
-        self._sealed_tables = self._sealed_unreadable = 0
+        self.unreadable = UnreadableEntries()
+        self.unsigned: list[tuple[int, str]] = []
+        """Unreadable entries of older index parts, which do not say who signed them."""
+        self._sealed_tables = 0
+        self._sealed_clocks: dict[tuple[str, str, str], tuple[int, ...]] = {}
         self._links = LinkCache()
         store.when_merged(self._replace)
         for path in store.index_files():
@@ -71,7 +77,14 @@ class StoredReadings(EnvelopeIndex):
         for row in meta["tags"]:
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
         self.tables += [int(row[0]) for row in meta["tables"]]
-        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["unreadable"]:
+            if len(row) == 2:
+                self.unsigned.append((int(row[0]), str(row[1])))
+            else:
+                signer, entries, first, last, error = row
+                self.unreadable.learn(
+                    (str(signer), int(entries), int(first), int(last), str(error))
+                )
         for row in meta["late"]:
             chain = self._stored(row[0], row[1])
             chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
@@ -95,6 +108,20 @@ class StoredReadings(EnvelopeIndex):
             yield agent, stream, SealedBlock(extent, path, first, self._links)
             first += count
 
+    def _clocks(self, hot: Sequence[Place]) -> list[list[Any]]:
+        """What is new of the boots of some streams; it counts as kept from here on."""
+        found: list[list[Any]] = []
+        for place in hot:
+            for boot, numbers in self.true_times.known_boots(place):
+                if self._sealed_clocks.get((*place, boot)) != numbers:
+                    self._sealed_clocks[(*place, boot)] = numbers
+                    found.append([*place, boot, *numbers])
+        return found
+
+    def _stored_chains(self, places: Sequence[Place]) -> Iterator[tuple[Place, StoredChain]]:
+        for place in places:
+            yield place, self._stored(*place)
+
     def _stored(self, agent: str, stream: str) -> StoredChain:
         chain = self.chain(agent, stream)
         assert isinstance(chain, StoredChain)
@@ -111,8 +138,8 @@ class StoredReadings(EnvelopeIndex):
         """Nothing learnt so far is news."""
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
-        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
-        self._sealed_clocks = self.true_times.known_boots()
+        self._sealed_tables = len(self.tables)
+        self.unreadable.settle()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -155,16 +182,13 @@ class StoredReadings(EnvelopeIndex):
         MeterprintError where the disk refuses; then everything stays in memory.
         """
         with self._turn:
-            hot = {
-                place: chain.hot()
-                for place, chain in self.chains()
-                if isinstance(chain, StoredChain) and chain.hot()
-            }
+            places = [place for place, _ in self.chains()]
+            hot = {p: links for p, chain in self._stored_chains(places) if (links := chain.hot())}
             readings = self.store.pending
             if not hot and not readings:
                 return
             listed = extents(hot)
-            meta = self._meta(listed, readings)
+            meta = self._meta(tuple(hot), listed, readings)
             path = self.store.flush(taken, anchor, lambda file: write_links(file, hot, meta))
             if path is None:
                 return
@@ -177,7 +201,7 @@ class StoredReadings(EnvelopeIndex):
             self._attach_links(path, listed)
             self._settle()
 
-    def _meta(self, listed: Sequence[Any], readings: int) -> dict[str, Any]:
+    def _meta(self, hot: Sequence[Place], listed: Sequence[Any], readings: int) -> dict[str, Any]:
         return {
             "readings": readings,
             "links": listed,
@@ -185,22 +209,17 @@ class StoredReadings(EnvelopeIndex):
             "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
             "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
-            "clocks": [
-                [*boot, *numbers]
-                for boot, numbers in sorted(self.true_times.known_boots().items())
-                if self._sealed_clocks.get(boot) != numbers
-            ],
+            "clocks": self._clocks(hot),
             "tables": [[index] for index in self.tables[self._sealed_tables :]],
-            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "unreadable": [list(row) for row in self.unreadable.fresh()],
             "late": [
-                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
-                for (agent, stream), chain in self.chains()
-                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+                [*place, chain.late - chain.sealed_late, chain.late_since]
+                for place, chain in self._stored_chains(hot)
+                if chain.late > chain.sealed_late
             ],
             "equivocations": [
-                [agent, stream, *pair]
-                for (agent, stream), chain in self.chains()
-                if isinstance(chain, StoredChain)
+                [*place, *pair]
+                for place, chain in self._stored_chains(hot)
                 for pair in chain.equivocations[chain.sealed_equivocations :]
             ],
         }

@@ -233,6 +233,11 @@ class Subscriber:
             self.refusal = ""
             return taken
 
+    @property
+    def ended(self) -> bool:
+        """Whether its worker has ended though nobody stopped it."""
+        return not (self._worker.is_alive() or self._stopping.is_set())
+
     def ready(self) -> bool:
         """Whether every session listens."""
         return all(s.is_set() for s in (self.connected, *(own.subscribed for own in self._own)))

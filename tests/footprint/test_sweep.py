@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from footprint import sweep
@@ -45,6 +45,7 @@ def test_a_window_is_the_same_alone_and_among_others(seed, asked, portion):
 
 
 @settings(max_examples=40, deadline=None)
+@example(80)
 @given(st.integers(0, 10**9))
 def test_batches_foreseen_have_the_digests_of_batches_computed_one_by_one(seed):
     world = world_of(seed)
