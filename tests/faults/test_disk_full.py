@@ -205,6 +205,7 @@ def test_a_batch_event_the_disk_refuses_is_not_acknowledged_and_taken_in_the_end
 
     plant = Direct(tmp_path, 2000)
     subscriber = Subscriber(plant.receiver, plant.site.name, mosquitto.port, on_event=event)
+    assert subscriber.connected.wait(30)
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", mosquitto.port)
     client.loop_start()
