@@ -9,7 +9,6 @@ Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipt
 
 from __future__ import annotations
 
-import math
 import ssl
 import threading
 import time
@@ -22,6 +21,7 @@ import paho.mqtt.client as mqtt
 import structlog
 
 from ingest.agent_session import AgentSession
+from ingest.company import Company
 from ingest.journal import JournalError
 from ingest.lanes import Lanes
 from ingest.mqtt_feed import Arrived, BrokerAddress
@@ -33,11 +33,6 @@ from mrv.strict_json import dumps
 
 GROUP = 500
 """Most messages of one commit."""
-SHARE_FSYNC_S = 0.02
-"""How long a lone message may wait for company at the most (design §3)."""
-COMMITS = 4
-"""It waits for so many times as long as the last commit took, as company is worth no more, and not
-at all where the group before came longer ago than that: then nobody is to be expected."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -225,13 +220,12 @@ class Subscriber:
             self._on_state(agent, payload)
 
     def _work(self) -> None:
-        share, before, dense = SHARE_FSYNC_S, -math.inf, False
-        while (group := self._lanes.take(GROUP, IDLE_S, share if dense else 0)) is not None:
-            started = time.monotonic()
-            dense, before = started - before < share, started
+        company = Company()
+        while (group := self._lanes.take(GROUP, IDLE_S, company.wait)) is not None:
+            company.taken(time.monotonic())
             if group and not self._take(group):
                 return
-            share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))
+            company.done(time.monotonic())
             self._ask()
             self._meet()
 
