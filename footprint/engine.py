@@ -16,10 +16,10 @@ from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan, windows_of
+from footprint.pools import PoolPlan, questions_of
 from footprint.readings import Readings
 from footprint.stretch import stretches
-from footprint.sweep import Window
+from footprint.sweep import Cuts
 from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
@@ -165,7 +165,8 @@ class Engine:
         batch asks for is left to it. What is missing here is computed when it is asked for; no
         figure depends on it.
         """
-        wanted: dict[Meter, list[list[Window]]] = {}
+        wanted: dict[Meter, list[list[Cuts]]] = {}
+        asked: list[Cuts]
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
             if plant is None or batch.end is None:
@@ -179,18 +180,18 @@ class Engine:
                 if source.shared:
                     groups = [g for g in plan.groups_of(batch, batch.end) if not g.pending]
                     asked = [(group.start, group.end) for group in groups]
-                    if all(metered.meter.knows(window) for window in asked):
+                    if all(metered.meter.knows((g.start, g.end)) for g in groups):
                         continue
                 else:
                     own = timeline.tiles(batch.start, batch.end, changeover)
                     if all(metered.meter.knows((tile.start, tile.end)) for tile in own):
                         continue
                     groups = plan.groups_of(batch, batch.end)
-                    asked = windows_of(timeline, batch, batch.end, groups, changeover)
+                    asked = questions_of(timeline, batch, batch.end, groups, changeover)
                 wanted.setdefault(metered.meter, []).append(asked)
         for meter, lists in wanted.items():
             if len(lists) > 1:
-                meter.sweep({window for asked in lists for window in asked})
+                meter.sweep(cuts for asked in lists for cuts in asked)
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""

@@ -14,7 +14,7 @@ from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
-from footprint.sweep import Excerpt, Window, sweep
+from footprint.sweep import Cuts, Excerpt, Window, sweep
 from footprint.timeline import OPEN
 from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
@@ -223,12 +223,28 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def sweep(self, windows: Iterable[Window]) -> None:
-        """Remember windows that will be asked for; their readings are read once for all."""
-        missing = [window for window in windows if not self.knows(window)]
-        if missing and self.key is not None and self.register.kind != "gauge":
-            for window, activity in sweep(self._readings, self.key, missing, self._compute):
-                self.remember(window, activity)
+    def sweep(self, questions: Iterable[Cuts]) -> None:
+        """Remember what `windows` will be asked for; readings are read once for all of it.
+
+        Of a window that is in several questions the first one counts, as if they were asked so.
+        """
+        if self.key is None or self.register.kind == "gauge":
+            return
+        owner: dict[Cuts, list[Window]] = {}
+        owned: set[Window] = set()
+        for cuts in questions:
+            wanted = itertools.pairwise(cuts)
+            missing = [w for w in wanted if not self.knows(w) and w not in owned]
+            if missing:
+                left, right = missing[0][0], missing[-1][1]
+                owner[tuple(cut for cut in cuts if left <= cut <= right)] = missing
+                owned.update(missing)
+        for cuts, excerpt in sweep(self._readings, self.key, owner):
+            mine = owner[cuts]
+            found = self._compute(self.key, cuts, excerpt)
+            for window, activity in zip(itertools.pairwise(cuts), found, strict=True):
+                if window in mine:
+                    self.remember(window, activity)
 
     def knows(self, window: Window) -> bool:
         """Whether a window is remembered, or has only to be carried on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +17,9 @@ from ingest.index_part import (
     decoded,
     identities,
     opened,
+    read_group,
     read_meta,
-    read_rows,
+    rows_of,
     write_tables,
 )
 from mrv.reporting.clock_watch import ClockWatch
@@ -52,7 +54,8 @@ def _merged_tables(
         for number, file in enumerate(files):
             size = sum(counts[number].get(place, 0) for place in places)
             if size:
-                tables.append(read_rows(file, paths[number], at[number], size))
+                read = partial(read_group, file, paths[number])
+                tables.append(rows_of(file, at[number], size, read))
                 at[number] += size
         yield _sorted(pa.concat_tables(tables).combine_chunks())
 

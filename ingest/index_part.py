@@ -7,7 +7,7 @@ not kept, as it is the name of that row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -148,20 +148,24 @@ def read_meta(path: Path) -> Any:
         return json.loads(file.metadata.metadata[META.encode()])
 
 
-def read_rows(file: Any, path: Path, first: int, count: int) -> Any:
-    """Rows [first, first + count) of an opened index part as a table. Raises MeterprintError."""
-    groups: list[int] = []
-    start = offset = 0
-    for number in range(file.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        if start < first + count and start + rows > first:
-            offset = offset if groups else start
-            groups.append(number)
-        start += rows
+def read_group(file: Any, path: Path, group: int) -> Any:
+    """A row group of an opened index part as a table. Raises MeterprintError."""
     try:
-        return file.read_row_groups(groups, use_threads=False).slice(first - offset, count)
+        return file.read_row_group(group, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise unreadable(path, error) from error
+
+
+def rows_of(file: Any, first: int, count: int, read: Callable[[int], Any]) -> Any:
+    """Rows [first, first + count) of an opened index part as a table; `read` gives a row group."""
+    tables, start = [], 0
+    for number in range(file.num_row_groups):
+        rows = file.metadata.row_group(number).num_rows
+        low, high = max(first - start, 0), min(first + count - start, rows)
+        if low < high:
+            tables.append(read(number).slice(low, high - low))
+        start += rows
+    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def identities(column: Any) -> Any:

@@ -7,6 +7,7 @@ there each function is replaced by its compiled self, so that they call each oth
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -124,6 +125,8 @@ def fits_by(measure: Callable[..., tuple[float, float, int]]) -> Callable[..., b
             return False
         if not len(v):
             return True
+        if any((b - a) * law.MILLION >= ROOM for a, b in itertools.pairwise(parameters.load)):
+            return False  # where between two points a load lies is told in millionths
         low, high = int(v.min()), int(v.max())
         if counter and _plausibly_fits(series, parameters, low, high, factor):
             return True

@@ -7,12 +7,12 @@ from disk in one read, and a walk along an unbroken run is one search.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities, opened, read_rows
+from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
 from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
@@ -22,15 +22,16 @@ class Names:
 
     def __init__(self, column: Any) -> None:
         coded = column.combine_chunks()
-        self.known: list[str] = coded.dictionary.to_pylist()
-        self._codes = coded.indices.to_numpy()
+        used, self.codes = np.unique(coded.indices.to_numpy(), return_inverse=True)
+        self.known: list[str] = coded.dictionary.take(pa.array(used)).to_pylist()
 
     def __getitem__(self, row: int) -> str:
-        return self.known[int(self._codes[row])]
+        return self.known[int(self.codes[row])]
 
     def among(self, names: Collection[str]) -> Any:
         """Of each row, whether its name is one of these."""
-        return np.isin(self._codes, [n for n, name in enumerate(self.known) if name in names])
+        wanted = np.array([name in names for name in self.known])
+        return wanted[self.codes]
 
 
 class LinkBlock:
@@ -147,12 +148,12 @@ class LinkBlock:
 
     def wanted(self, start: int, end: int) -> dict[str, tuple[int, int]]:
         """Lowest and highest number, by epoch, of links with readings in [start, end]."""
-        near = (self.t_last >= start) & (self.t_first <= end)
+        rows = np.flatnonzero((self.t_last >= start) & (self.t_first <= end))
+        codes, seq = self._epoch.codes[rows], self.seq[rows]
         found: dict[str, tuple[int, int]] = {}
-        for epoch in self._epoch.known:
-            seq = self.seq[near & self._epoch.among([epoch])]
-            if len(seq):
-                found[epoch] = (int(seq.min()), int(seq.max()))
+        for code in np.unique(codes).tolist():
+            mine = seq[codes == code]
+            found[self._epoch.known[code]] = (int(mine.min()), int(mine.max()))
         return found
 
     def of_epochs(self, ranges: Mapping[str, tuple[int, int]]) -> list[ChainLink]:
@@ -191,9 +192,3 @@ class LinkBlock:
     def loose(self) -> list[ChainLink]:
         """Links that do not follow the row before them."""
         return [self.link(int(row)) for row in self.breaks]
-
-
-def read_block(path: Path, first: int, count: int) -> LinkBlock:
-    """Rows [first, first + count) of an index part as a block. Raises MeterprintError."""
-    with opened(path) as file:
-        return LinkBlock(read_rows(file, path, first, count))
