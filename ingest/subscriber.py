@@ -9,7 +9,6 @@ Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipt
 
 from __future__ import annotations
 
-import math
 import ssl
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from ingest.agent_session import AgentSession
+from ingest.company import Company
 from ingest.inbox import Delivered, Inbox, acknowledge
 from ingest.journal import JournalError
 from ingest.mqtt_feed import BrokerAddress
@@ -35,11 +35,6 @@ GROUP = 250
 """Most messages of one commit; so many more may be on their way to the next."""
 AHEAD = 20
 """Messages that are worth verifying while the group before them is committed."""
-SHARE_FSYNC_S = 0.02
-"""How long a lone message may wait for company at the most (design §3)."""
-COMMITS = 4
-"""It waits for so many times as long as the last commit took, as company is worth no more, and not
-at all where the group before came longer ago than that: then nobody is to be expected."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -157,18 +152,17 @@ class Subscriber:
                 self._own[place].add(topics)
 
     def _work(self) -> None:
-        share, before = SHARE_FSYNC_S, -math.inf
-        group = self._gather(0.0)
+        company = Company()
+        group = self._gather(company.wait)
         while group is not None:
-            started = time.monotonic()
-            dense, before = started - before < share, started
+            company.taken(time.monotonic())
             ahead = self._gather_ahead()
             if group.delivered and not self._take(group):
                 return
-            share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))
+            company.done(time.monotonic())
             self._ask()
             self._meet()
-            group = ahead or self._gather(share if dense else 0.0)
+            group = ahead or self._gather(company.wait)
 
     def _gather(self, share: float) -> _Group | None:
         """The next group, waiting for it; None once closed."""
