@@ -7,6 +7,7 @@ the results and the number of journal entries they rest on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Basis:
     """Journal entries taken into account."""
     anchor: str
     """Identity of the last one, "" = none."""
+    stale: frozenset[str] = frozenset()
+    """Batches still provisional whose stored result is older than that."""
 
 
 def _encode(value: Any) -> Any:
@@ -121,13 +124,14 @@ class ResultStore(MutableMapping[str, BatchResult]):
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             return
-        self.basis = Basis(int(known["entries"]), str(known["anchor"]))
         listed = self._db.execute("SELECT name, state, digest, mark FROM result")
         for name, state, digest, mark in listed:
             self._states[name] = BatchState(state)
             self._digests[name], self._marks[name] = digest, mark
             if self._states[name] is BatchState.PROVISIONAL:
                 self.provisional.add(name)
+        stale = json.loads(known["stale"]) if "stale" in known else self.provisional
+        self.basis = Basis(int(known["entries"]), str(known["anchor"]), frozenset(stale))
 
     def __getitem__(self, name: str) -> BatchResult:
         held = self._held.get(name)
@@ -237,6 +241,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
                 ("layout", LAYOUT),
                 ("entries", basis.entries),
                 ("anchor", basis.anchor),
+                ("stale", json.dumps(sorted(basis.stale))),
             ):
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
             self._db.execute("COMMIT")
