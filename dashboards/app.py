@@ -18,6 +18,7 @@ from dashboards import api, login, pages
 from dashboards.answers import ACCESS
 from dashboards.guard import Call, Door, guarded
 from dashboards.read_model import ReadModel
+from dashboards.running import ENDED
 from dashboards.stream import Changes, stream
 
 STATIC = Path(__file__).parent / "static"
@@ -71,7 +72,9 @@ def create_app(read: ReadModel, metrics: Callable[[], str], door: Door | None = 
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> PlainTextResponse:
-        return PlainTextResponse("ok\n")
+        ended = [one.detail for one in read.troubles() if one.code == ENDED]
+        text = "".join(f"{ENDED}: {part}\n" for part in ended)
+        return PlainTextResponse(text or "ok\n", 503 if ended else 200)
 
     @app.get("/readyz", include_in_schema=False)
     def readyz() -> PlainTextResponse:

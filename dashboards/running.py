@@ -12,13 +12,16 @@ from ingest.engine_shell import EngineShell
 from ingest.entry import Entry
 from mrv.fact import Fact
 
+ENDED = "part_ended"
+"""The trouble that only a new start mends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something that keeps the site from being up to date."""
 
     code: str
-    """no_plant | starting | catching_up | journal_refuses | no_broker."""
+    """part_ended | journal_refuses | no_broker | no_plant | starting | catching_up."""
     detail: str = ""
     """Numbers, or the message of what refused."""
 

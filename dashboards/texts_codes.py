@@ -66,6 +66,10 @@ CODES: dict[str, tuple[str, str]] = {
     "role_metrologist": ("计量人员", "metrologist"),
     "role_verifier": ("核查人员", "verifier"),
     "role_public": ("公众", "public"),
+    "trouble_part_ended": (
+        "程序的一部分意外停止，请查看日志并重新启动站点。停止的部分：",
+        "A part of the program has ended: see its log and start the site anew. It was:",
+    ),
     "trouble_journal_refuses": (
         "账本无法写入，新数据暂存于采集端，不会丢失。请检查站点磁盘。",
         (

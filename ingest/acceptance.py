@@ -24,6 +24,7 @@ from mrv.verification.note import (
     UnknownSigner,
     claims,
     identity,
+    open_note,
     opened,
     split,
     written,
@@ -32,13 +33,6 @@ from mrv.verification.note import (
 ADDED = "lines that no enrolled key has signed, or not as they are written"
 """Beside a genuine signature: a copy somebody has added to. It would be kept in place of the real
 note, as both have the identity of their text."""
-KeysOf = Callable[[str], Sequence[PublicKey]]
-"""Keys of an agent, by its name."""
-
-
-def no_keys(_: str) -> Sequence[PublicKey]:
-    """Nobody has any."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,7 @@ class Presented:
 
 
 def present(
-    note: bytes, agent: str, keys_of: KeysOf, size: int = 0, revoked_keys_of: KeysOf = no_keys
+    note: bytes, agent: str, keys_of: Callable[[str], Sequence[PublicKey]], size: int = 0
 ) -> Presented | Quarantined:
     """Look at the form of a message on the topic of `agent`; `size` bytes where it was cut short.
 
@@ -101,18 +95,12 @@ def present(
         return Quarantined("malformed", str(error))
     keys = keys_of(agent)
     if not keys:
-        return _refused(text, lines, revoked_keys_of(agent), "unknown_agent", agent)
+        return Quarantined("unknown_agent", agent)
     return Presented(note, text, lines, claims(lines, keys))
 
 
 def decide(
-    shown: Presented,
-    holds: Sequence[bool],
-    agent: str,
-    site: str,
-    *,
-    table: bool = False,
-    revoked_keys_of: KeysOf = no_keys,
+    shown: Presented, holds: Sequence[bool], agent: str, site: str, *, table: bool = False
 ) -> Accepted | Quarantined:
     """Decide on a message; `holds` says whether each of its claims verifies.
 
@@ -122,7 +110,7 @@ def decide(
     try:
         found = opened(text, lines, shown.claimed, holds)
     except (BadSignature, UnknownSigner) as error:
-        return _refused(text, lines, revoked_keys_of(agent), "bad_signature", str(error))
+        return Quarantined("bad_signature", str(error))
     if len(lines) != len(found.signers) or note[len(text) + 1 :] != written(lines):
         return Quarantined("bad_signature", ADDED)
     name = identity(text)
@@ -140,36 +128,34 @@ def decide(
     return Accepted(Draft(kind, note, name, envelope=envelope))
 
 
-def _refused(
-    text: bytes,
-    lines: Sequence[SignatureLine],
-    revoked: Sequence[PublicKey],
-    reason: str,
-    detail: str,
+def known_by_a_revoked_key(
+    verdict: Quarantined, note: bytes, keys: Sequence[PublicKey]
 ) -> Quarantined:
-    """What to say of a message no key in force has signed."""
-    for key, line in claims(lines, revoked):
-        if key.verify(text, line.signature):
-            detail = f"a key of {key.name} that was revoked has signed it"
-            return Quarantined("revoked_key", detail)
-    return Quarantined(reason, detail)
+    """The verdict on a message, by its name where one of these revoked `keys` has signed it."""
+    if keys and verdict.reason in ("unknown_agent", "bad_signature"):
+        with suppress(MeterprintError):
+            signer = open_note(note, keys).signers[0]
+            return Quarantined("revoked_key", f"signed by {signer.vkey}, which was revoked")
+    return verdict
 
 
 def judge(
     note: bytes,
     agent: str,
     site: str,
-    keys_of: KeysOf,
+    keys_of: Callable[[str], Sequence[PublicKey]],
     *,
     table: bool = False,
-    revoked_keys_of: KeysOf = no_keys,
+    revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
 ) -> Accepted | Quarantined:
     """Decide on one message that came on the topic of `agent`; `table` on its birth topic."""
-    shown = present(note, agent, keys_of, revoked_keys_of=revoked_keys_of)
-    if isinstance(shown, Quarantined):
-        return shown
-    holds = [key.verify(text, signature) for key, text, signature in shown.signed()]
-    return decide(shown, holds, agent, site, table=table, revoked_keys_of=revoked_keys_of)
+    verdict: Accepted | Quarantined | Presented = present(note, agent, keys_of)
+    if isinstance(verdict, Presented):
+        holds = [key.verify(text, signature) for key, text, signature in verdict.signed()]
+        verdict = decide(verdict, holds, agent, site, table=table)
+    if isinstance(verdict, Quarantined):
+        return known_by_a_revoked_key(verdict, note, revoked_keys_of(agent))
+    return verdict
 
 
 def _spoken(text: bytes, *, table: bool) -> Envelope | ChannelTable:

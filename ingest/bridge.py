@@ -86,6 +86,8 @@ class Bridge:
         self.mapping = mapping
         self.tally = BridgeTally()
         self.fault = ""
+        self.refusal = ""
+        """What the disk says while it refuses, "" = it does not."""
         self.connected = threading.Event()
         self._journal = journal
         self._quarantine = quarantine
@@ -131,10 +133,16 @@ class Bridge:
         """Run until `stop`."""
         self._thread.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has ended though nobody stopped it."""
+        return not (self._thread.is_alive() or self._stopping.is_set())
+
     def stop(self) -> None:
         """Commit and acknowledge what was taken, leave the broker; returns when it has ended."""
         self._stopping.set()
-        self._thread.join(timeout=30)
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
 
     def _work(self) -> None:
         started = Event("start", self._now(), reason="bridge")
@@ -212,12 +220,11 @@ class Bridge:
             self._probe = min(2 * self._probe, flush)
 
     def _take(self, arrived: Sequence[Arrived]) -> None:
-        tally, decode, now = self.tally, self._decoder.decode, self._now()
+        tally, decode, now, rows = self.tally, self._decoder.decode, self._now(), self._rows
         tally.received += len(arrived)
+        self._mids += [message.mid for message in arrived if message.mid]
         for message in arrived:
             now += 1  # two messages of one moment are two readings
-            if message.mid:
-                self._mids.append(message.mid)
             try:
                 if message.cut:
                     raise Refused(TOO_LARGE, f"more than {len(message.payload)} bytes")
@@ -238,7 +245,7 @@ class Bridge:
                     self._kept.append((message, flag, channel))
             if found.duplicate:
                 tally.duplicates += 1
-            self._rows += found.rows
+            rows += found.rows
 
     def _told_clock(self) -> Clock:
         """The machine's clock; where devices stamp for themselves, theirs."""
@@ -301,10 +308,11 @@ class Bridge:
             try:
                 write()
             except (JournalError, QuarantineError, apsw.Error) as error:
-                self.fault = str(error)
+                self.fault = self.refusal = str(error)
                 log.exception("disk_refused", bridge=self.mapping.agent, error=str(error))
                 if self._stopping.wait(RETRY_S[min(tries, len(RETRY_S) - 1)]):
                     return False
                 tries += 1
             else:
+                self.refusal = ""
                 return True

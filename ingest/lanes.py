@@ -124,6 +124,9 @@ class Lanes(Generic[T]):
             self._room.notify_all()
         return group
 
+    def __len__(self) -> int:
+        return self._count
+
     def waiting(self) -> dict[str, int]:
         """Messages that wait, by lane."""
         with self._filled:

@@ -217,18 +217,16 @@ class MqttFeed:
         if connection is None:
             raise FeedLost("not connected")
         try:
-            if not (isinstance(connection, ssl.SSLSocket) and connection.pending()):
+            data = self._taken(connection)
+            if data is None:
                 self._wait(connection, timeout)
-            with self._lock:
-                if self._out:
-                    self._push(connection)
-                data = connection.recv(TAKE)
-        except NOT_NOW:
-            if self._stuck and time.monotonic() - self._stuck > ANSWER_S:
-                raise self._lost("the broker does not read what we send it") from None
-            return []
+                data = self._taken(connection)
         except (OSError, ValueError) as error:
             raise self._lost(f"the connection broke: {error}") from error
+        if data is None:
+            if self._stuck and time.monotonic() - self._stuck > ANSWER_S:
+                raise self._lost("the broker does not read what we send it")
+            return []
         if not data:
             raise self._lost("the broker closed the connection")
         self._pinged = 0.0
@@ -236,6 +234,16 @@ class MqttFeed:
             return self._splitter.feed(data)
         except WireError as error:
             raise self._lost(f"the broker does not speak MQTT: {error}") from error
+
+    def _taken(self, connection: socket.socket) -> bytes | None:
+        """Bytes that are here, None where there are none; b"" at the end of the connection."""
+        with self._lock:
+            if self._out:
+                self._push(connection)
+            try:
+                return connection.recv(TAKE)
+            except NOT_NOW:
+                return None
 
     def _wait(self, connection: socket.socket, timeout: float) -> None:
         poll = select.poll()
@@ -264,9 +272,11 @@ class MqttFeed:
                     topic, payload, mid, again = wire.opened(body, head)
                 except WireError as error:
                     raise self._lost(f"the broker does not speak MQTT: {error}") from error
-                beyond = max(len(payload) - MAX_MESSAGE, 0)
-                kept = payload[:MAX_MESSAGE] if beyond else payload
-                found.append(Arrived(topic, kept, mid, again, beyond + left_out, bool(head & 1)))
+                cut = left_out
+                if len(payload) > MAX_MESSAGE:
+                    cut += len(payload) - MAX_MESSAGE
+                    payload = payload[:MAX_MESSAGE]
+                found.append(Arrived(topic, payload, mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.SUBACK:
                 self._granted(body)
         return found

@@ -189,6 +189,12 @@ class Projector:
         self._thread = threading.Thread(target=self._work, name="projector", daemon=True)
         self._thread.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether its thread has ended though nobody stopped it."""
+        alive = self._thread is None or self._thread.is_alive()
+        return not (alive or self._stopping.is_set())
+
     def wake(self) -> None:
         """Say that the journal has grown."""
         self._wake.set()

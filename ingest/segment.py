@@ -102,9 +102,8 @@ class Segment:
             if footer_hash(self.path) != self._footer:
                 raise _unreadable(self.path, "its footer is not what was written")
             try:
-                self._file = pq.ParquetFile(
-                    self.path, memory_map=True, page_checksum_verification=True
-                )
+                # not mapped: the pages of a history that was read would count as our memory
+                self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(self.path, error) from error
             groups = self._file.metadata

@@ -118,8 +118,8 @@ class ParquetStore:
     def add(self, envelope: Envelope) -> None:
         """Take an envelope's readings into the tail."""
         with self._lock:
-            for column in envelope.cols:
-                self._tail.add(SeriesKey(envelope.agent, envelope.stream, column.ch), column)
+            for key, column in zip(envelope.keys, envelope.cols, strict=True):
+                self._tail.add(key, column)
 
     def _tails(self) -> tuple[Tail, ...]:
         return (*self._frozen, self._tail)

@@ -19,6 +19,7 @@ from ingest.link_cache import LinkCache, SealedBlock
 from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import StoredChain
+from ingest.unreadable import UnreadableEntries
 from mrv.column import Column
 from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
@@ -48,8 +49,10 @@ class StoredReadings(EnvelopeIndex):
         self._pages: dict[SeriesKey, Page] = {}
         self._asked: dict[SeriesKey, tuple[int, int]] = {}
         self.tables: list[int] = []
-        self.unreadable: list[tuple[int, str]] = []
-        self._sealed_tables = self._sealed_unreadable = 0
+        self.unreadable = UnreadableEntries()
+        self.unsigned: list[tuple[int, str]] = []
+        """Unreadable entries of older index parts, which do not say who signed them."""
+        self._sealed_tables = 0
         self._sealed_clocks: dict[tuple[str, str, str], tuple[int, ...]] = {}
         self._links = LinkCache()
         store.when_merged(self._replace)
@@ -74,7 +77,14 @@ class StoredReadings(EnvelopeIndex):
         for row in meta["tags"]:
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
         self.tables += [int(row[0]) for row in meta["tables"]]
-        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["unreadable"]:
+            if len(row) == 2:
+                self.unsigned.append((int(row[0]), str(row[1])))
+            else:
+                signer, entries, first, last, error = row
+                self.unreadable.learn(
+                    (str(signer), int(entries), int(first), int(last), str(error))
+                )
         for row in meta["late"]:
             chain = self._stored(row[0], row[1])
             chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
@@ -128,7 +138,8 @@ class StoredReadings(EnvelopeIndex):
         """Nothing learnt so far is news."""
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
-        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
+        self._sealed_tables = len(self.tables)
+        self.unreadable.settle()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -200,7 +211,7 @@ class StoredReadings(EnvelopeIndex):
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
             "clocks": self._clocks(hot),
             "tables": [[index] for index in self.tables[self._sealed_tables :]],
-            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "unreadable": [list(row) for row in self.unreadable.fresh()],
             "late": [
                 [*place, chain.late - chain.sealed_late, chain.late_since]
                 for place, chain in self._stored_chains(hot)

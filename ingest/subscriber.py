@@ -9,33 +9,37 @@ Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipt
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from typing import NamedTuple, TypeVar
 
-import paho.mqtt.client as mqtt
 import structlog
 
 from ingest.agent_session import AgentSession
+from ingest.inbox import Delivered, Inbox, acknowledge
 from ingest.journal import JournalError
-from ingest.lanes import Lanes
-from ingest.mqtt_feed import Arrived, BrokerAddress
-from ingest.receiver import Committed, Message, Receiver
+from ingest.mqtt_feed import BrokerAddress
+from ingest.receiver import Committed, Looked, Message, Receiver
 from ingest.session import Session
 from ingest.wants import PATIENCE_S, Wants
 from mrv.errors import MeterprintError
 from mrv.strict_json import dumps
 
-GROUP = 500
-"""Most messages of one commit."""
+GROUP = 250
+"""Most messages of one commit; so many more may be on their way to the next."""
+AHEAD = 20
+"""Messages that are worth verifying while the group before them is committed."""
 SHARE_FSYNC_S = 0.02
 """How long a lone message may wait for company at the most (design §3)."""
 COMMITS = 4
-"""It waits for so many times as long as the last commit took: company is worth no more."""
+"""It waits for so many times as long as the last commit took, as company is worth no more, and not
+at all where the group before came longer ago than that: then nobody is to be expected."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -48,12 +52,6 @@ MAX_SESSIONS = 32
 """Agents with a session of their own; further ones share these, by a hash of their name."""
 NO_LEVEL = frozenset("/+#\0")
 """Characters that no level of a topic has (MQTT 3.1.1, 4.7)."""
-STATE_BYTES = 4096
-"""Longest state message that is looked at."""
-PING_S = 5.0
-"""A session that waits for room in a lane looks this often whether the broker wants a ping, s."""
-MOST_TOPICS = 10_000
-"""Topics whose parts are remembered."""
 KINDS = ("readings/+", "birth", "state", "batch-events")
 """Topics of an agent that ingest listens to."""
 
@@ -64,17 +62,13 @@ EventHandler = Callable[[str, bytes], None]
 Taken = TypeVar("Taken")
 
 
-class Delivered(NamedTuple):
-    """A message with what acknowledges it."""
+class _Group(NamedTuple):
+    """Messages that are committed together."""
 
-    message: Message
-    """What came."""
-    session: Session | AgentSession
-    """Where it came from."""
-    mid: int
-    """Its MQTT id there."""
-    connection: int
-    """The connection it came by."""
+    delivered: list[Delivered]
+    """All of them."""
+    looked: Looked
+    """Those for the journal."""
 
 
 class Subscriber:
@@ -111,16 +105,15 @@ class Subscriber:
         self.refusal = ""
         self._on_committed = on_committed
         self._on_event = on_event
-        self._on_state = on_state
         self._agents = agents
-        self._lanes: Lanes[Delivered] = Lanes()
+        self._inbox = Inbox(on_state)
+        self._verifier = ThreadPoolExecutor(1, "verifier")
         self._stopping = threading.Event()
         self.refused = 0
         self._met: set[str] = set()
         self._own: list[AgentSession] = []
-        self._places: dict[bytes, tuple[str, str, str]] = {}
         login = (username, password)
-        self._door = Session(f"{site}-ingest", host, port, login, self._arrived, tls)
+        self._door = Session(f"{site}-ingest", host, port, login, self._inbox.arrived, tls)
         self.connected = self._door.subscribed
         every = [f"{self._prefix('+')}/{kind}" for kind in KINDS]
         listened = every if agents is None else every[1:]
@@ -156,86 +149,51 @@ class Subscriber:
             topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
             if len(self._own) < MAX_SESSIONS:
                 name = f"{self._site}-ingest-{agent}"
-                session = AgentSession(name, self._address, self._read)
+                session = AgentSession(name, self._address, self._inbox.read)
                 self._own.append(session)
                 session.start(topics)
             else:
                 place = int.from_bytes(sha256(agent.encode()).digest()[:4]) % MAX_SESSIONS
                 self._own[place].add(topics)
 
-    def _arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
-        """Take one message of the door, waiting while its agent's lane is full."""
-        agent, kind, topic = self._place(message.topic.encode())
-        payload = bytes(message.payload)
-        if kind == "state":
-            self._told_state(agent, payload)
-            session.acknowledge([message.mid] if message.mid else [])
-            return
-        item = Message(agent, kind, topic, payload)
-        self._lanes.put(agent, Delivered(item, session, message.mid, 0), len(payload))
-
-    def _read(self, session: AgentSession, arrived: Sequence[Arrived], connection: int) -> bool:
-        """Take messages of a session, waiting while the lane of their agent is full."""
-        run: list[tuple[Delivered, int]] = []
-        name, states = "", []
-        for one in arrived:
-            agent, kind, topic = self._place(one.topic)
-            size = len(one.payload)
-            if kind == "state":
-                self._told_state(agent, one.payload)
-                states.append(one.mid)
-                continue
-            if agent != name:
-                if run and not self._fill(session, name, run):
-                    return False
-                name, run = agent, []
-            sent = size + one.cut if one.cut else 0
-            item = Message(agent, kind, topic, one.payload, sent)
-            run.append((Delivered(item, session, one.mid, connection), size))
-        session.acknowledge([mid for mid in states if mid], connection)
-        return not run or self._fill(session, name, run)
-
-    def _fill(
-        self, session: AgentSession, agent: str, run: Sequence[tuple[Delivered, int]]
-    ) -> bool:
-        """Put messages into their agent's lane, however long it is full; False once closed."""
-        while run:
-            taken = self._lanes.put_some(agent, run, PING_S)
-            if taken is None:
-                return False
-            run = run[taken:]
-            session.keep_alive()
-        return True
-
-    def _place(self, topic: bytes) -> tuple[str, str, str]:
-        """(agent, kind, the whole topic); the same few topics come again and again."""
-        place = self._places.get(topic)
-        if place is None:
-            text = topic.decode(errors="replace")
-            parts = text.split("/")
-            if len(self._places) >= MOST_TOPICS:
-                self._places.clear()
-            place = self._places[topic] = (parts[3], parts[4], text)
-        return place
-
-    def _told_state(self, agent: str, payload: bytes) -> None:
-        if self._on_state is not None and 0 < len(payload) <= STATE_BYTES:
-            self._on_state(agent, payload)
-
     def _work(self) -> None:
-        share = SHARE_FSYNC_S
-        while (group := self._lanes.take(GROUP, IDLE_S, share)) is not None:
+        share, before = SHARE_FSYNC_S, -math.inf
+        group = self._gather(0.0)
+        while group is not None:
             started = time.monotonic()
-            if group and not self._take(group):
+            dense, before = started - before < share, started
+            ahead = self._gather_ahead()
+            if group.delivered and not self._take(group):
                 return
             share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))
             self._ask()
             self._meet()
+            group = ahead or self._gather(share if dense else 0.0)
 
-    def _take(self, group: Sequence[Delivered]) -> bool:
+    def _gather(self, share: float) -> _Group | None:
+        """The next group, waiting for it; None once closed."""
+        delivered = self._inbox.lanes.take(GROUP, IDLE_S, share)
+        return None if delivered is None else self._looked(delivered)
+
+    def _gather_ahead(self) -> _Group | None:
+        """The group after this one, where it is here; its signatures are verified meanwhile."""
+        if len(self._inbox.lanes) < AHEAD:
+            return None
+        delivered = self._inbox.lanes.take(GROUP, 0.0, 0.0)
+        return self._looked(delivered, self._verifier) if delivered else None
+
+    def _looked(self, delivered: list[Delivered], beside: Executor | None = None) -> _Group:
+        kept = [d.message for d in delivered if d.message.kind != "batch-events"]
+        return _Group(delivered, self._receiver.look(kept, beside))
+
+    def _take(self, group: _Group) -> bool:
         """Commit a group, answer it and acknowledge it; False where that was given up to stop."""
-        kept = [d.message for d in group if d.message.kind != "batch-events"]
-        committed = self._until_taken(lambda: self._receiver.take(kept)) if kept else []
+        looked = group.looked
+        committed = (
+            self._until_taken(lambda: self._receiver.take(looked.messages, looked))
+            if looked.messages
+            else []
+        )
         if committed is None:
             return False
         new = (item.accepted.draft.envelope for item in committed if item.new)
@@ -245,15 +203,15 @@ class Subscriber:
         for agent, stream, note in self._receiver.receipts(committed):
             self._publish(agent, f"receipt/{stream or '-'}", note)
         done = 0
-        for delivered in group:
+        for delivered in group.delivered:
             message = delivered.message
             if message.kind == "batch-events" and message.payload and self._on_event is not None:
                 told = partial(_told, self._on_event, message)
                 if self._until_taken(told) is None:
                     break
             done += 1
-        _acknowledge(group[:done])
-        return done == len(group)
+        acknowledge(group.delivered[:done])
+        return done == len(group.delivered)
 
     def _publish(self, agent: str, name: str, payload: bytes) -> None:
         self._door.publish(f"{self._prefix(agent)}/{name}", payload)
@@ -279,6 +237,11 @@ class Subscriber:
             self.refusal = ""
             return taken
 
+    @property
+    def ended(self) -> bool:
+        """Whether its worker has ended though nobody stopped it."""
+        return not (self._worker.is_alive() or self._stopping.is_set())
+
     def ready(self) -> bool:
         """Whether every session listens."""
         return all(s.is_set() for s in (self.connected, *(own.subscribed for own in self._own)))
@@ -291,29 +254,20 @@ class Subscriber:
     @property
     def waiting(self) -> dict[str, int]:
         """Messages read and not committed yet, by agent."""
-        return self._lanes.waiting()
+        return self._inbox.lanes.waiting()
 
     def stop(self) -> None:
         """Commit and receipt what was taken, then disconnect; the rest comes again next time."""
         self._stopping.set()
-        self._lanes.close()
+        self._inbox.lanes.close()
         self._worker.join(timeout=30)
+        self._verifier.shutdown(wait=False)
         self._door.flush(RECEIPT_S)
         for session in self._own:
             session.leave()
         self._door.stop()
         for session in self._own:
             session.join()
-
-
-def _acknowledge(group: Sequence[Delivered]) -> None:
-    """Acknowledge messages, those that came by one connection at once."""
-    mids: dict[tuple[Session | AgentSession, int], list[int]] = {}
-    for _, session, mid, connection in group:
-        if mid:
-            mids.setdefault((session, connection), []).append(mid)
-    for (session, connection), some in mids.items():
-        session.acknowledge(some, connection)
 
 
 def _told(handler: EventHandler, message: Message) -> bool:

@@ -11,7 +11,7 @@ import apsw
 import structlog
 
 from dashboards.agent_health import AgentState, read_state
-from dashboards.running import Trouble
+from dashboards.running import ENDED, Trouble
 from ingest.bridge import Bridge
 from ingest.broker import start_broker
 from ingest.broker_port import Broker, OthersBroker
@@ -177,9 +177,11 @@ class LiveSite:
 
     def troubles(self) -> list[Trouble]:
         """What keeps the site from being up to date now, the gravest first."""
-        found = []
-        if self.subscriber.refusal:
-            found.append(Trouble("journal_refuses", self.subscriber.refusal))
+        found = [Trouble(ENDED, part) for part in self._ended()]
+        refusals = [self.subscriber.refusal, *(bridge.refusal for bridge in self.bridges)]
+        refusal = next(filter(None, refusals), "")
+        if refusal:
+            found.append(Trouble("journal_refuses", refusal))
         if not self.subscriber.connected.is_set():
             found.append(Trouble("no_broker", f"{self.broker.host}:{self.broker.port}"))
         if self.site.plant() is None:
@@ -190,6 +192,16 @@ class LiveSite:
         elif self.site.engine.lag > BEHIND:
             found.append(Trouble("catching_up", str(self.site.engine.lag)))
         return found
+
+    def _ended(self) -> list[str]:
+        """Parts that have ended though nobody stopped them: a fault of the program."""
+        if self._stopping.is_set():
+            return []
+        threads = (self._thread, self._merger, self._watcher)
+        found = [thread.name for thread in threads if not thread.is_alive()]
+        found += ["ingest"] if self.subscriber.ended else []
+        found += [bridge.mapping.agent for bridge in self.bridges if bridge.ended]
+        return found + [name for name, view in self.views.items() if view.projector.ended]
 
     def _passed(self, done: int, total: int) -> None:
         if self._first_pass is not None:

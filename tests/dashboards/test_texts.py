@@ -12,6 +12,7 @@ from dashboards.access import Role
 from dashboards.agent_health import Health
 from dashboards.format import age
 from dashboards.pages import ILL
+from dashboards.running import ENDED
 from dashboards.texts import CODES, HELP, PAGES, TEXTS, code, explanations
 from dashboards.texts_codes import FAMILIES
 from footprint.batch import BatchState, Part
@@ -89,6 +90,7 @@ def test_every_code_the_engine_writes_has_its_words():
     needed |= {f"role_{role}" for role in Role}
     live = (REPO / "meterprint" / "live.py").read_text()
     needed |= {f"trouble_{code}" for code in re.findall(r'Trouble\("([a-z_]+)"', live)}
+    needed.add(f"trouble_{ENDED}")
     needed |= {f"span_{unit}" for _, unit in (age(s) for s in (1, 200, 9000, 10**6))}
     needed |= {
         f"comp_{name}" for name in ("factor", "mpe", "cal", "res", "gap", "fill", "declared")

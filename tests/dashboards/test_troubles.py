@@ -108,3 +108,23 @@ def test_while_the_disk_is_full_pages_answer_and_say_so_and_nothing_is_lost(site
     assert ask(f"{url}api/v1/batch-events", body)[0] == 201
     wait_for(lambda: site.engine.reading_count == 4000, sender.publisher)
     assert site.journal.verify() == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_part_that_ends_by_a_fault_of_the_program_makes_the_site_unhealthy(site, served, agent):
+    """A thread that died silently would leave figures behind for ever, and nobody told."""
+    live, url = served
+    sender, _ = agent
+    wait_for(lambda: ask(f"{url}readyz") == (200, "ok\n"), sender.publisher)
+    assert ask(f"{url}healthz") == (200, "ok\n")
+
+    def fails(*_, **__):
+        raise RuntimeError("a fault of the program")
+
+    site.refresh = fails
+    live.batch_event(EVENT, "test")
+    wait_for(lambda: ask(f"{url}healthz")[0] == 503, sender.publisher)
+    assert ask(f"{url}healthz")[1] == "part_ended: engine\n"
+    assert ask(f"{url}readyz") == (503, "part_ended: engine\n")
+    assert "A part of the program has ended" in ask(f"{url}?lang=en")[1]
+    assert 'meterprint_trouble{code="part_ended"} 1.0' in ask(f"{url}metrics")[1]

@@ -9,10 +9,9 @@ import threading
 import pytest
 import structlog
 
-import ingest.subscriber as subscriber_module
 from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
-from ingest import mqtt_feed
+from ingest import inbox, mqtt_feed
 from ingest import mqtt_wire as wire
 from ingest.agent_session import AgentSession
 from ingest.journal import Journal
@@ -154,9 +153,9 @@ class Held(Receiver):
 
     gate = None
 
-    def take(self, messages):
+    def take(self, messages, looked=None):
         assert self.gate.wait(60)
-        return super().take(messages)
+        return super().take(messages, looked)
 
 
 class Listening:
@@ -214,9 +213,9 @@ def test_a_full_lane_is_not_read_but_the_broker_is_pinged_and_keeps_the_session(
 ):
     """With a keep-alive of one second Mosquitto drops whoever is silent for 1.5 s (§3.1.2.10)."""
     monkeypatch.setattr(mqtt_feed, "KEEPALIVE_S", 1)
-    monkeypatch.setattr(subscriber_module, "PING_S", 0.2)
+    monkeypatch.setattr(inbox, "PING_S", 0.2)
     rig = Listening(tmp_path, mosquitto.port)
-    rig.subscriber._lanes._lane_messages = 5
+    rig.subscriber._inbox.lanes._lane_messages = 5
     chain = StreamChain(SITE, "l", rig.key, "", None, now=lambda: 1, epoch="e" * 16)
     clock = Clock(ClockState.SYNCHRONISED, 1, "t")
     sent = [chain.cut([RawReading("m.e", i, 0, i)], clock)[0].note for i in range(1, 61)]
