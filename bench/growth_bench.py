@@ -26,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fastapi.testclient import TestClient
 
+from bench.asked import Asked
 from bench.history import History
 from bench.results import record
 from dashboards.app import create_app
@@ -93,8 +93,8 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def memory(name: str = "VmRSS") -> float:
-    """Resident memory of this process, MB (proc(5)); `VmHWM` is the most it ever was."""
+def memory(name: str = "RssAnon") -> float:
+    """Memory of this process, MB (proc(5)); pages of mapped files can be taken back any time."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
@@ -141,7 +141,7 @@ def pages(history: History) -> dict[str, float]:
     asked = names[len(names) // 2] if names else "none"
     app = create_app(read, lambda: "")
     found = {}
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with Asked(app) as client:
         for name, path in PAGES.items():
             address = path.format(batch=asked)
             answer = client.get(address)
@@ -263,7 +263,7 @@ def main() -> None:
         print("by readings of history", flush=True)
         rows = by_history(HISTORIES[far])
         print("slopes with history:", slopes(rows, "readings", ["ingest_us", "start_s", *PAGES]))
-        print(f"largest resident memory: {memory('VmHWM'):.0f} MB")
+        print(f"largest resident memory, mapped files included: {memory('VmHWM'):.0f} MB")
     if chosen.part in (None, "batches"):
         print("by batches", flush=True)
         many = by_batches(BATCHES[far])
@@ -289,7 +289,7 @@ def enter(
         f"{INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments, × "
         f"{max(r['ingest_us'] for r in rows) / min(r['ingest_us'] for r in rows):.2f} with history;"
         f" steepest pages: {said}; bytes a reading: journal {kept:.1f}, segments "
-        f"{last['segments_b']:.2f}; {last['rss_mb']:.0f} MB RSS"
+        f"{last['segments_b']:.2f}; {last['rss_mb']:.0f} MB of memory"
     )
     starts = [round(row["start_s"], 4) for row in rows]
     record("growth", starts[-1], unit, {"start_s": 2.0}, {}, starts, faster_is_less=True)

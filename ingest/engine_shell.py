@@ -104,7 +104,7 @@ class EngineShell(EngineIntake):
             known = [fact for fact in self.facts if fact.index < based]
             self.engine = Engine(Knowledge(known), self.readings, self._kernels)
             self._understood = len(known)
-            self._wanted = set(self.results.provisional)
+            self._wanted = set(self.results.basis.stale)
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, and write results beside it."""
@@ -121,7 +121,8 @@ class EngineShell(EngineIntake):
             writable = self.store is not None and self.store.writable
             pending = self._everything or self._touched or self._told or self._fresh_facts
             if writable and not pending and not self._wanted - self.results.provisional:
-                self.results.save(Basis(self._index, self._anchor(self._index)))
+                anchor = self._anchor(self._index)
+                self.results.save(Basis(self._index, anchor, frozenset(self._wanted)))
                 self._based = self.results.basis.entries
 
     @property

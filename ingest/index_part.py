@@ -165,7 +165,7 @@ def rows_of(file: Any, first: int, count: int, read: Callable[[int], Any]) -> An
         if low < high:
             tables.append(read(number).slice(low, high - low))
         start += rows
-    return pa.concat_tables(tables).unify_dictionaries()
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).unify_dictionaries()
 
 
 def identities(column: Any) -> Any:

@@ -7,6 +7,7 @@ from disk in one read, and a walk along an unbroken run is one search.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,20 @@ class LinkBlock:
         self._t = table["t"].to_numpy()
         self._mono = table["mono"].to_numpy()
         self._flags = table["flags"].to_numpy()
-        self._by_end = np.lexsort((self.seq, self.t_last))
-        self._ends = self.t_last[self._by_end]
-        vouched = (self._flags[self._by_end] & TRUSTED) > 0
-        self._trusted_by_end, self._trusted_ends = self._by_end[vouched], self._ends[vouched]
+
+    @cached_property
+    def _ends(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """Rows by their end, and those ends: of links whose clock was trusted, and of all."""
+        by_end = np.lexsort((self.seq, self.t_last))
+        vouched = by_end[(self._flags[by_end] & TRUSTED) > 0]
+        return (vouched, self.t_last[vouched]), (by_end, self.t_last[by_end])
+
+    @cached_property
+    def _marks(self) -> tuple[Any, Any]:
+        """Rows by the first eight bytes of their identity, and those bytes."""
         prefix = np.ascontiguousarray(self._identity[:, :8]).view(np.uint64).ravel()
-        self._by_name = np.argsort(prefix)
-        self._names = prefix[self._by_name]
+        by_name = np.argsort(prefix)
+        return by_name, prefix[by_name]
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -70,9 +78,10 @@ class LinkBlock:
         if len(name) != HASH_BYTES:
             return None
         wanted = np.ascontiguousarray(name[:8]).view(np.uint64)[0]
-        place = int(np.searchsorted(self._names, wanted))
-        while place < len(self._names) and self._names[place] == wanted:
-            row = int(self._by_name[place])
+        by_name, marks = self._marks
+        place = int(np.searchsorted(marks, wanted))
+        while place < len(marks) and marks[place] == wanted:
+            row = int(by_name[place])
             if bool((self._identity[row] == name).all()):
                 return row
             place += 1
@@ -107,10 +116,7 @@ class LinkBlock:
 
         One whose clock was trusted goes before all others.
         """
-        for by_end, ends in (
-            (self._trusted_by_end, self._trusted_ends),
-            (self._by_end, self._ends),
-        ):
+        for by_end, ends in self._ends:
             place = place_of(ends, end)
             if place < len(ends):
                 return self._first_of_alike(by_end, place)

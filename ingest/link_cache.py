@@ -16,8 +16,8 @@ from mrv.reporting.completeness import ChainLink
 
 CACHE_LINKS = 500_000
 """Links kept in memory, about 130 bytes each."""
-FILES, GROUPS = 16, 4
-"""Index parts kept open, and row groups kept decoded."""
+FILES, ROWS = 64, 300_000
+"""Index parts kept open, and rows of row groups kept decoded."""
 
 
 class LinkCache:
@@ -34,6 +34,7 @@ class LinkCache:
         self._turn = threading.RLock()
         self._files: OrderedDict[Path, Any] = OrderedDict()
         self._groups: OrderedDict[tuple[Path, int], Any] = OrderedDict()
+        self._rows = 0
 
     def block(self, path: Path, first: int, count: int) -> LinkBlock:
         """Rows [first, first + count) of an index part. Raises MeterprintError."""
@@ -64,8 +65,9 @@ class LinkCache:
         table = self._groups.get(place)
         if table is None:
             table = self._groups[place] = read_group(file, path, group)
-            if len(self._groups) > GROUPS:
-                self._groups.popitem(last=False)
+            self._rows += len(table)
+            while self._rows > ROWS and len(self._groups) > 1:
+                self._rows -= len(self._groups.popitem(last=False)[1])
         self._groups.move_to_end(place)
         return table
 
@@ -75,6 +77,7 @@ class LinkCache:
             while self._files:
                 self._files.popitem()[1].close()
             self._groups.clear()
+            self._rows = 0
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ class Basis:
     """Journal entries taken into account."""
     anchor: str
     """Identity of the last one, "" = none."""
+    stale: frozenset[str] = frozenset()
+    """Batches still provisional whose stored result is older than that."""
 
 
 def _encode(value: Any) -> Any:
@@ -129,7 +131,6 @@ class ResultStore(MutableMapping[str, BatchResult]):
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             return
-        self.basis = Basis(int(known["entries"]), str(known["anchor"]))
         listed = self._db.execute("SELECT name, state, digest, mark, rules FROM result")
         for name, state, digest, mark, rules in listed:
             self.rules.update(json.loads(rules))
@@ -137,6 +138,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self._digests[name], self._marks[name] = digest, mark
             if self._states[name] is BatchState.PROVISIONAL:
                 self.provisional.add(name)
+        stale = json.loads(known["stale"]) if "stale" in known else self.provisional
+        self.basis = Basis(int(known["entries"]), str(known["anchor"]), frozenset(stale))
 
     def __getitem__(self, name: str) -> BatchResult:
         held = self._held.get(name)
@@ -275,6 +278,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
                 ("layout", LAYOUT),
                 ("entries", basis.entries),
                 ("anchor", basis.anchor),
+                ("stale", json.dumps(sorted(basis.stale))),
             ):
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (name, value))
             self._db.execute("COMMIT")

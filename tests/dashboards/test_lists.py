@@ -7,8 +7,8 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fastapi.testclient import TestClient
 
+from bench.asked import Asked
 from bench.growth_bench import Shown
 from bench.history import History
 from dashboards.app import create_app
@@ -41,7 +41,7 @@ def read(history):
 
 @pytest.fixture(scope="module")
 def client(read):
-    with TestClient(create_app(read, lambda: ""), base_url="http://127.0.0.1") as made:
+    with Asked(create_app(read, lambda: "")) as made:
         yield made
 
 
