@@ -1,31 +1,57 @@
-"""What grows with the plant and its history: 10 → 10,000 instruments, 10⁵ → 10⁷ readings (or more).
+"""What grows with the plant and its history.
 
-Ingest cost a reading is CPU time of journal and engine; start-up is opening a site until its
-figures are known; a batch and a page are asked of a freshly opened site. Slopes are of log-log
-fits; a slope of 0 is flat. `python bench/growth_bench.py 1e8` adds a history of 10⁸ readings.
+Three parts: 10 → 10,000 instruments, 10⁵ → 10⁷ readings of history, 10² → 10⁴ batches; `--long`
+goes to 10⁸ readings and 10⁵ batches. What an envelope is and how many streams and agents a site
+has says `bench/history.py`; it is the same at every size. Costs are CPU time, so that other work
+on the machine disturbs little.
+
+Ingest is journal, index, tail and segments of envelopes that are verified and parsed (those two
+stages know nothing of the site's size and are in `ingest_bench`). It is measured over eight whole
+segments, and so is what merging takes, which a site does beside it. Start-up is opening a site
+until its figures are known. Pages are asked of the application itself, over its HTTP interface,
+without a socket. Slopes are of log-log fits over sizes; 0 is flat.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fastapi.testclient import TestClient
+
 from bench.history import History
 from bench.results import record
+from dashboards.app import create_app
 from dashboards.read_model import ReadModel
 from ingest.collector import calm_collector
+from ingest.engine_intake import EACH_CHANNEL, SEGMENT
+from ingest.manifest import FAN_IN
 
 INSTRUMENTS = (10, 100, 1000, 10_000)
-SAME = 2_000_000
-"""Readings taken at each number of instruments."""
-HISTORIES = (10**5, 10**6, 10**7)
+HISTORIES = (10**5, 10**6, 10**7, 10**8)
+BATCHES = (10**2, 10**3, 10**4, 10**5)
 LINES = 5
+SHORT_S = 100
+"""Period of the batches where there are to be many, s."""
+PAGES = {
+    "home": "/",
+    "batches": "/batches",
+    "batch": "/batches/{batch}",
+    "meters": "/meters",
+    "api_lines": "/api/v1/lines",
+    "api_batches": "/api/v1/batches",
+    "api_batch": "/api/v1/batches/{batch}",
+    "api_meters": "/api/v1/meters",
+}
 
 
 class Shown:
@@ -33,7 +59,8 @@ class Shown:
 
     def __init__(self, history: History) -> None:
         self._site = history.site
-        self.agent_states: dict[str, dict[str, object]] = {}
+        self.agent_states: dict[str, object] = {}
+        self.arrivals: dict[str, int] = {}
 
     @property
     def engine(self):
@@ -44,20 +71,43 @@ class Shown:
         """The plant."""
         return self._site.plant()
 
+    def troubles(self) -> list[object]:
+        """Nothing keeps the site from being up to date."""
+        return []
+
+    def quarantined(self) -> dict[str, int]:
+        """Nothing was refused."""
+        return {}
+
+    def journal_head(self) -> tuple[int, str]:
+        """Number of entries and root."""
+        return self._site.journal.size, self._site.journal.root().hex()
+
+    def index_of(self, identity: str) -> int | None:
+        """Index of an entry of the journal."""
+        return self._site.journal.index_of(identity)
+
 
 def size(folder: Path) -> int:
     """Bytes of everything below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def middle(work, times: int = 5) -> float:
-    """Median seconds of a piece of work."""
-    seconds = []
+def memory(name: str = "VmRSS") -> float:
+    """Resident memory of this process, MB (proc(5)); `VmHWM` is the most it ever was."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+
+
+def middle(work: Callable[[], object], times: int = 5) -> float:
+    """Median CPU milliseconds of a piece of work, after one that does not count."""
+    work()
+    took = []
     for _ in range(times):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+        took.append(time.process_time() - started)
+    return statistics.median(took) * 1e3
 
 
 def slope(points: list[tuple[float, float]]) -> float:
@@ -69,75 +119,177 @@ def slope(points: list[tuple[float, float]]) -> float:
     )
 
 
-def by_instruments() -> dict[int, float]:
-    """Ingest cost, µs of CPU a reading, by number of instruments."""
-    costs = {}
+def slopes(rows: list[dict[str, float]], over: str, names: list[str]) -> dict[str, float]:
+    """Slopes of some figures with a size."""
+    return {name: round(slope([(row[over], row[name]) for row in rows]), 3) for name in names}
+
+
+@contextmanager
+def fresh(lines: int, period: int) -> Iterator[History]:
+    """A site in a folder of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        history = History(Path(name), lines, period)
+        yield history
+        history.site.close()
+
+
+def pages(history: History) -> dict[str, float]:
+    """CPU milliseconds of pages and of the same questions of the HTTP interface."""
+    engine = history.site.engine
+    read = ReadModel(Shown(history), engine.wait_change)
+    names = [batch.id for batch in engine.engine.batches()]
+    asked = names[len(names) // 2] if names else "none"
+    app = create_app(read, lambda: "")
+    found = {}
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        for name, path in PAGES.items():
+            address = path.format(batch=asked)
+            answer = client.get(address)
+            assert answer.status_code == 200 or not names, (address, answer.text[:300])
+            found[name] = middle(lambda address=address: client.get(address))
+    return found
+
+
+def show(row: dict[str, float]) -> None:
+    """Print a row of figures."""
+    print("  " + "  ".join(f"{name} {value:,.4g}" for name, value in row.items()), flush=True)
+
+
+def by_instruments() -> list[dict[str, float]]:
+    """Ingest cost, µs of CPU a reading, and the pages, by number of instruments."""
+    rows = []
     for instruments in INSTRUMENTS:
-        with tempfile.TemporaryDirectory() as name:
-            history = History(Path(name), instruments // 2)
-            history.grow(SAME)  # every channel is known from here on
-            known, history.taking = history.readings, 0.0
-            history.grow(SAME)
-            costs[instruments] = history.taking / (history.readings - known) * 1e6
-            history.site.close()
-        print(f"{instruments:>6} instruments: {costs[instruments]:.3f} µs CPU a reading")
-    return costs
+        with fresh(instruments // 2, 1200) as history:
+            segment = max(SEGMENT, EACH_CHANNEL * instruments)
+            history.grow(max(segment, 500_000))  # every channel is known from here on
+            known, history.taking, history.merging = history.readings, 0.0, 0.0
+            history.grow(FAN_IN * segment)
+            taken = history.readings - known
+            row = {
+                "instruments": float(instruments),
+                "ingest_us": history.taking / taken * 1e6,
+                "merge_us": history.merging / taken * 1e6,
+            }
+            history.settle()
+            row["start_s"] = history.reopen()
+            row |= pages(history)
+            row["rss_mb"] = memory()
+            rows.append(row)
+            show(row)
+    return rows
+
+
+def parts(folder: Path, readings: int) -> dict[str, float]:
+    """Bytes a reading on the disk, by part."""
+    segments = folder / "segments"
+    found = {
+        "cold": size(folder / "journal-cold"),
+        "database": sum(path.stat().st_size for path in folder.glob("journal.db*")),
+        "segments": sum(path.stat().st_size for path in segments.glob("segment-*")),
+        "index": sum(path.stat().st_size for path in segments.glob("index-*")),
+        "results": sum(path.stat().st_size for path in folder.glob("results.db*")),
+    }
+    return {f"{name}_b": value / readings for name, value in found.items()}
 
 
 def by_history(largest: int) -> list[dict[str, float]]:
     """What one site costs as its history grows."""
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        history = History(folder, LINES)
-        for goal in [n for n in (*HISTORIES, 10**8) if n <= largest]:
+    with fresh(LINES, 86_400) as history:
+        for goal in [n for n in HISTORIES if n <= largest]:
             known, history.taking = history.readings, 0.0
+            history.merging = history.rotating = 0.0
             history.grow(goal - known)
-            cost = history.taking / (history.readings - known) * 1e6
+            taken = (history.readings - known) / 1e6
+            row = {
+                "readings": float(history.readings),
+                "ingest_us": history.taking / taken,
+                "merge_us": history.merging / taken,
+                "rotate_us": history.rotating / taken,
+            }
             history.settle()
-            start = statistics.median(history.reopen() for _ in range(3))
+            row["rss_mb"] = memory()
+            row["start_s"] = statistics.median(history.reopen() for _ in range(3))
             engine = history.site.engine
             names = [batch.id for batch in engine.engine.batches()]
-            asked = names[len(names) // 2] if names else ""
-            read = ReadModel(Shown(history), engine.wait_change)
-            rows.append(
-                {
-                    "readings": history.readings,
-                    "batches": len(names),
-                    "ingest_us": cost,
-                    "start_s": start,
-                    "batch_s": middle(lambda name=asked, e=engine: e.engine.batch(name)),
-                    "page_s": middle(read.lines),
-                    "journal_bytes": (
-                        size(folder / "journal-cold") + (folder / "journal.db").stat().st_size
-                    )
-                    / history.readings,
-                    "segment_bytes": size(folder / "segments") / history.readings,
-                }
-            )
-            print("  ".join(f"{k} {v:,.4g}" for k, v in rows[-1].items()), flush=True)
-        history.site.close()
+            row["closed"] = float(len(names))
+            if names:
+                asked = names[len(names) // 2]
+                row["close_ms"] = middle(lambda n=asked, e=engine: e.engine.batch(n))
+            row |= pages(history)
+            row |= parts(history.folder, history.readings)
+            rows.append(row)
+            show(row)
+    return rows
+
+
+def by_batches(largest: int) -> list[dict[str, float]]:
+    """What the pages cost as batches become more."""
+    rows = []
+    with fresh(LINES, SHORT_S) as history:
+        for goal in [n for n in BATCHES if n <= largest]:
+            seconds = (goal // LINES + 1) * SHORT_S
+            history.grow(seconds * 2 * LINES - history.readings)
+            history.settle()
+            row = {
+                "closed": float(len(history.site.engine.results)),
+                "start_s": history.reopen(),
+                **pages(history),
+                "rss_mb": memory(),
+            }
+            rows.append(row)
+            show(row)
     return rows
 
 
 def main() -> None:
     """Measure, print, enter."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--long", action="store_true", help="10⁸ readings and 10⁵ batches")
+    options.add_argument(
+        "--part", choices=("instruments", "history", "batches"), help="this alone, not entered"
+    )
+    chosen = options.parse_args()
     calm_collector()  # as every server of ours does
-    largest = int(float(sys.argv[1])) if len(sys.argv) > 1 else HISTORIES[-1]
-    costs = by_instruments()
-    rows = by_history(largest)
-    spread = max(costs.values()) / min(costs.values())
-    slopes = {
-        name: round(slope([(row["readings"], row[name]) for row in rows]), 3)
-        for name in ("ingest_us", "start_s", "batch_s", "page_s")
-    }
+    far = -1 if chosen.long else -2
+    sites, rows, many = [], [], []
+    if chosen.part in (None, "instruments"):
+        print("by instruments", flush=True)
+        sites = by_instruments()
+        spread = max(r["ingest_us"] for r in sites) / min(r["ingest_us"] for r in sites)
+        print(f"ingest cost from {INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments: × {spread:.2f}")
+        print("slopes with instruments:", slopes(sites, "instruments", [*PAGES, "start_s"]))
+    if chosen.part in (None, "history"):
+        print("by readings of history", flush=True)
+        rows = by_history(HISTORIES[far])
+        print("slopes with history:", slopes(rows, "readings", ["ingest_us", "start_s", *PAGES]))
+        print(f"largest resident memory: {memory('VmHWM'):.0f} MB")
+    if chosen.part in (None, "batches"):
+        print("by batches", flush=True)
+        many = by_batches(BATCHES[far])
+        print("slopes with batches:", slopes(many, "closed", [*PAGES, "start_s"]))
+    if chosen.part is None:
+        enter(sites, rows, many)
+
+
+def enter(
+    sites: list[dict[str, float]], rows: list[dict[str, float]], many: list[dict[str, float]]
+) -> None:
+    """Put the figures where `make bench` reads them."""
     last = rows[-1]
-    print(f"ingest cost from {INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments: × {spread:.2f}")
-    print("slopes with history:", slopes)
+    spread = max(r["ingest_us"] for r in sites) / min(r["ingest_us"] for r in sites)
+    steepest = {
+        over: max(slopes(found, over, list(PAGES)).items(), key=lambda pair: pair[1])
+        for over, found in (("instruments", sites), ("readings", rows), ("closed", many))
+    }
+    said = ", ".join(f"{name} {value} with {over}" for over, (name, value) in steepest.items())
+    kept = last["cold_b"] + last["database_b"]
     unit = (
         f"s to start with {last['readings']:,.0f} readings; ingest cost × {spread:.2f} from "
-        f"{INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments; slopes {slopes}; bytes a reading: "
-        f"journal {last['journal_bytes']:.1f}, segments {last['segment_bytes']:.2f}"
+        f"{INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments, × "
+        f"{max(r['ingest_us'] for r in rows) / min(r['ingest_us'] for r in rows):.2f} with history;"
+        f" steepest pages: {said}; bytes a reading: journal {kept:.1f}, segments "
+        f"{last['segments_b']:.2f}; {last['rss_mb']:.0f} MB RSS"
     )
     starts = [round(row["start_s"], 4) for row in rows]
     record("growth", starts[-1], unit, {"start_s": 2.0}, {}, starts, faster_is_less=True)

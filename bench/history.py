@@ -1,6 +1,7 @@
 """A site with a history of any length, made fast: real signed envelopes, facts, segments, results.
 
-Half the meters are the lines' own, half are shared by two lines; a batch a day on every line. An
+Half the meters are the lines' own, half are shared by two lines; a batch a day on every line (or
+another period). An
 envelope is the same whatever the size of the site: one stream's hundred readings, fifty of each of
 its two meters, one a second. A site of 10,000 instruments is 5,000 such streams of 200 agents with
 fifty instruments each, so that an envelope of one stream is followed by 4,999 of others; groups
@@ -21,7 +22,7 @@ import numpy as np
 
 from footprint.plant_reading import read_plant
 from ingest.entry import Draft, EntryKind
-from ingest.rotation import DEFAULT_POLICY, rotate
+from ingest.rotation import DEFAULT_POLICY, PART, rotate
 from meterprint.plant_file import PlantFile
 from meterprint.site import Site, open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
@@ -38,6 +39,8 @@ ROWS = 50
 DAY_S = 86_400
 GROUP = 200
 """Envelopes ingest commits together."""
+KEPT = DEFAULT_POLICY.entries + PART
+"""Entries of the journal in its database when the oldest are put into a cold file."""
 AGENT_LINES = 25
 """Lines of an agent: fifty instruments on a gateway."""
 CLOCK = Clock(ClockState.SYNCHRONISED, 5, "ntp")
@@ -58,6 +61,9 @@ FACTOR = {
     "notes": "",
 }
 _encode = msgspec.json.Encoder().encode
+QUALITY = _encode([""] * ROWS).decode()
+AHEAD = 320
+"""Envelopes drawn ahead for all streams together."""
 
 
 def plant_tree(lines: int) -> dict[str, object]:
@@ -86,29 +92,42 @@ def plant_tree(lines: int) -> dict[str, object]:
 class Stream:
     """The envelopes of one line: its own meter and the shared one."""
 
-    def __init__(self, number: int, key: SecretKey, cfg: str) -> None:
+    def __init__(self, number: int, key: SecretKey, cfg: str, ahead: int) -> None:
         self.number, self._key, self._cfg = number, key, cfg
         self._rng = np.random.default_rng(number)
         self._epoch = f"{random.Random(number).getrandbits(64):016x}"
-        self._shown = [int(x) for x in self._rng.integers(10**6, 10**9, 2)]
+        self._shown = self._rng.integers(10**6, 10**9, 2)
         self._seq, self._prev = 0, ""
+        self._ahead = ahead
+        self._drawn: list[tuple[list[int], list[list[int]], list[list[int]]]] = []
         self.t = START
+
+    def _draw(self) -> None:
+        """Times and values of the next few envelopes: 1 s steps with 1 ms of jitter."""
+        shape = (2, self._ahead * ROWS)
+        jitter = self._rng.integers(-1_000_000, 1_000_000, shape)
+        times = self.t + (np.arange(shape[1]) + 1) * STEP_S * S + jitter
+        values = self._shown[:, None] + np.cumsum(self._rng.integers(0, 25, shape), axis=1)
+        self._shown = values[:, -1]
+        times, values = (x.reshape(2, self._ahead, ROWS) for x in (times, values))
+        steps = np.diff(times, axis=2, prepend=times[:, :, :1])
+        self._drawn = [
+            (times[:, n, 0].tolist(), steps[:, n].tolist(), values[:, n].tolist())
+            for n in reversed(range(self._ahead))
+        ]
 
     def cut(self) -> Draft:
         """The next envelope of a hundred readings, signed."""
+        if not self._drawn:
+            self._draw()
         columns, texts = [], []
-        for place, kind in enumerate(("own", "share")):
-            jitter = self._rng.integers(-1_000_000, 1_000_000, ROWS)
-            times = self.t + (np.arange(ROWS) + 1) * STEP_S * S + jitter
-            values = self._shown[place] + np.cumsum(self._rng.integers(0, 25, ROWS))
-            self._shown[place] = int(values[-1])
-            t0, steps, shown = int(times[0]), [0, *np.diff(times).tolist()], values.tolist()
+        for kind, t0, steps, shown in zip(("own", "share"), *self._drawn.pop(), strict=True):
             quality = [""] * ROWS
             channel = f"{kind}{self.number}.e"
             columns.append(Column(channel, t0, steps, shown, quality))
             texts.append(
                 f'{{"ch":"{channel}","t0":"{t0}","dt":{_encode(steps).decode()},'
-                f'"v":{_encode(shown).decode()},"q":{_encode(quality).decode()}}}'
+                f'"v":{_encode(shown).decode()},"q":{QUALITY}}}'
             )
         self.t += ROWS * STEP_S * S
         after = '"after":null,' if self._seq == 0 else ""
@@ -130,10 +149,13 @@ class Stream:
 
 
 class History:
-    """A site that is made to grow; `held` keeps envelopes of line 0 back, as if they were late."""
+    """A site that is made to grow; `held` keeps envelopes of line 0 back, as if they were late.
 
-    def __init__(self, folder: Path, lines: int) -> None:
-        self.folder, self.lines = folder, lines
+    A batch runs on every line from a third to three quarters of each `period`, s.
+    """
+
+    def __init__(self, folder: Path, lines: int, period: int = DAY_S) -> None:
+        self.folder, self.lines, self.period = folder, lines, period
         self.site: Site = open_site(folder, NAME)
         tree = plant_tree(lines)
         plant, faults = read_plant(tree)
@@ -144,7 +166,7 @@ class History:
             self._enrol(first // AGENT_LINES, range(first, min(first + AGENT_LINES, lines)))
         self.held: list[Draft] = []
         self._days = self._turn = 0
-        self.making = self.taking = self.merging = 0.0
+        self.making = self.taking = self.merging = self.rotating = 0.0
 
     def _enrol(self, number: int, lines: range) -> None:
         """Enrol the agent of some lines and enter its channel table."""
@@ -161,7 +183,8 @@ class History:
         text = render_table(ChannelTable(NAME, key.name, channels))
         cfg = identity(text)
         self.site.journal.append([Draft(EntryKind.TABLE, sign(text, key), cfg)])
-        self.streams += [Stream(n, key, cfg) for n in lines]
+        ahead = max(AHEAD // self.lines, 1)
+        self.streams += [Stream(n, key, cfg, ahead) for n in lines]
 
     @property
     def readings(self) -> int:
@@ -177,7 +200,8 @@ class History:
         """Add readings, in groups as ingest commits them; `hold` says which hours come late.
 
         Streams take turns. `taking` sums the CPU time of journal and engine, `merging` that of
-        merging segments, which a running site does beside it, `making` that of the envelopes.
+        merging segments and `rotating` that of putting old parts of the journal into cold files,
+        both of which a running site does beside it; `making` is the envelopes' own cost.
         """
         goal = self.readings + readings
         while self.readings < goal:
@@ -197,7 +221,11 @@ class History:
                 self.site.engine.compact()
             self.making += made - started
             self.taking += taken - made
-            self.merging += time.process_time() - taken
+            merged = time.process_time()
+            if self.site.journal.size - self.site.journal.hot_start > KEPT:
+                rotate(self.site.journal, DEFAULT_POLICY.entries)
+            self.rotating += time.process_time() - merged
+            self.merging += merged - taken
             self._batches()
             progress(self.readings)
 
@@ -210,16 +238,17 @@ class History:
         self.site.engine.catch_up()
 
     def _batches(self) -> None:
-        """Begin a batch on every line at eight each day that has come, and end it at six."""
+        """Begin and end the batches whose time has come: of a day, from eight to six."""
         now = min(stream.t for stream in self.streams)
-        while START + (self._days * DAY_S + 18 * 3600) * S <= now:
-            day = START + self._days * DAY_S * S
+        begin, end = self.period // 3 * S, self.period * 3 // 4 * S
+        while START + self._days * self.period * S + end <= now:
+            day = START + self._days * self.period * S
             for n in range(self.lines):
                 base = {"line": f"l{n}", "batch": f"d{self._days}-l{n}"}
-                start = {**base, "id": f"s{self._days}-{n}", "event": "start", "product": "p"}
-                end = {**base, "id": f"e{self._days}-{n}", "event": "end", "good": "100"}
-                self.site.events.take({**start, "t": str(day + 8 * 3600 * S)}, "bench")
-                self.site.events.take({**end, "t": str(day + 18 * 3600 * S)}, "bench")
+                started = {**base, "id": f"s{self._days}-{n}", "event": "start", "product": "p"}
+                ended = {**base, "id": f"e{self._days}-{n}", "event": "end", "good": "100"}
+                self.site.events.take({**started, "t": str(day + begin)}, "bench")
+                self.site.events.take({**ended, "t": str(day + end)}, "bench")
             self._days += 1
 
     def settle(self) -> None:

@@ -119,9 +119,9 @@ class WholePath:
         ring = Keyring.open(folder / "keys", SITE)
         self.journal = Journal(folder / "journal.db", SITE, ring.checkpoints)
         self.quarantine = Quarantine(folder / "quarantine.db")
-        receiver = Receiver(
-            self.journal, self.quarantine, ring.receipts, lambda a: (keys[a].public,)
-        )
+        enrolled = {agent: (key.public,) for agent, key in keys.items()}
+        receiver = Receiver(self.journal, self.quarantine, ring.receipts, enrolled.__getitem__)
+        receiver.signatures.warm()
         self.address = server.address(folder.name)
         self.connection = InfluxConnection(self.address, timeout_s=300)
         prepare(self.connection)

@@ -107,26 +107,24 @@ def price(sums: ChannelSums, pricing: Pricing) -> tuple[Any, Any, Any]:
     the split of gaps, the factor (GUM 5.1.2; sources are independent).
     """
     starts, factors = pricing.starts, pricing.factors
-    high, low = np.divmod(sums.amounts, HIGH)
+    high, low = sums.amounts >> 31, sums.amounts & (HIGH - 1)
     upper = np.add.reduceat(high * factors, starts)
-    carry, lower = np.divmod(np.add.reduceat(low * factors, starts), HIGH)
-    burdens = np.stack((upper + carry, lower))
+    lower = np.add.reduceat(low * factors, starts)
+    burdens = np.stack((upper + (lower >> 31), lower & (HIGH - 1)))
     kg = factors * 1e-12
-    parts = [
-        POINT_U * np.add.reduceat(sums.weights * kg[:, None], starts),
-        COMMON_U * np.add.reduceat(sums.metered * kg, starts)[:, None],
-        (np.add.reduceat(kg, starts) / np.diff(starts, append=len(kg)))[:, None] * 1e6 / 6**0.5,
-        np.add.reduceat(sums.gaps * kg, starts)[:, None] / 12**0.5,
-        FACTOR_U * np.add.reduceat(sums.amounts * kg, starts)[:, None],
-    ]
-    u = np.sqrt(sum((part**2).sum(axis=1) for part in parts))
+    amounts = (sums.weights, sums.metered, sums.gaps, sums.amounts)
+    found = np.add.reduceat(np.column_stack(amounts) * kg[:, None], starts)
+    points = sums.weights.shape[1]
+    u = found * np.array([*[POINT_U] * points, COMMON_U, 12**-0.5, FACTOR_U])
+    ends = np.add.reduceat(kg, starts) / np.diff(starts, append=len(kg)) * law.MILLION / 6**0.5
+    u = np.sqrt((u**2).sum(axis=1) + ends**2)
     return burdens, u, np.add.reduceat(sums.counts, starts)
 
 
 def finish(sums: ChannelSums, pricing: Pricing) -> bytes:
-    """Digest of a channel: its sums, its batches' burdens, their uncertainty and states."""
-    digest = hashlib.sha256(sums.digest())
-    for part in price(sums, pricing):
+    """Digest of a channel: its windows, its batches' burdens, their uncertainty and states."""
+    digest = hashlib.sha256("/".join(sums.key).encode())
+    for part in (sums.amounts, sums.metered, sums.gaps, sums.withheld, *price(sums, pricing)):
         digest.update(np.ascontiguousarray(part).data)
     return digest.digest()
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards import api_batches
 from dashboards.answers import EVENT, UNKNOWN, of_kind
+from dashboards.listing import ROWS, Asked, Count, Start, say_rest
 from dashboards.provenance import certificate_row
 from dashboards.read_model import ReadModel
 from dashboards.tables import agent_row, meter_row, table
@@ -49,8 +50,11 @@ def router(read: ReadModel) -> APIRouter:
     api.include_router(api_batches.router(read))
 
     @api.get("/lines")
-    def lines() -> list[dict[str, Any]]:
-        """Every line now."""
+    def lines(
+        request: Request, response: Response, start: Start = 0, count: Count = ROWS
+    ) -> list[dict[str, Any]]:
+        """Lines now, as the plant states them."""
+        say_rest(request, response, start, count, len(read.index().lines))
         return [
             {
                 "line": now.line,
@@ -61,13 +65,20 @@ def router(read: ReadModel) -> APIRouter:
                 "age_s": now.age_s,
                 "stale": now.stale,
             }
-            for now in read.lines()
+            for now in read.lines(start, count)
         ]
 
     @api.get("/meters")
-    def meters() -> list[dict[str, Any]]:
-        """Every instrument."""
-        return [meter_row(row) for row in read.meters()]
+    def meters(
+        request: Request,
+        response: Response,
+        start: Start = 0,
+        count: Count = ROWS,
+        q: Asked = "",
+    ) -> list[dict[str, Any]]:
+        """Instruments, those without a valid certificate first; `q` finds some of them."""
+        say_rest(request, response, start, count, read.meter_count(q)[2])
+        return [meter_row(row) for row in read.meters(start, count, q)]
 
     @api.get("/meters.csv", response_class=Response, responses=of_kind("text/csv", "instruments"))
     def meters_csv() -> Response:
@@ -75,9 +86,13 @@ def router(read: ReadModel) -> APIRouter:
         return table(meter_row(row) for row in read.meters())
 
     @api.get("/certificates")
-    def certificates() -> list[dict[str, Any]]:
-        """Every certificate of the plant's instruments, with its state now."""
-        return [certificate_row(paper, state) for paper, state in read.certificates()]
+    def certificates(
+        request: Request, response: Response, start: Start = 0, count: Count = ROWS
+    ) -> list[dict[str, Any]]:
+        """Certificates of the plant's instruments, with their state now."""
+        found = read.certificates()
+        say_rest(request, response, start, count, len(found))
+        return [certificate_row(paper, state) for paper, state in found[start : start + count]]
 
     @api.get("/agents")
     def agents() -> list[dict[str, Any]]:
@@ -90,8 +105,12 @@ def router(read: ReadModel) -> APIRouter:
         return table(agent_row(row) for row in read.agents())
 
     @api.get("/findings")
-    def findings() -> list[dict[str, Any]]:
-        """All findings."""
+    def findings(
+        request: Request, response: Response, start: Start = 0, count: Count = ROWS
+    ) -> list[dict[str, Any]]:
+        """Findings, sorted."""
+        found = read.findings()
+        say_rest(request, response, start, count, len(found))
         return [
             {
                 "rule": f.rule,
@@ -100,7 +119,7 @@ def router(read: ReadModel) -> APIRouter:
                 "severity": f.severity.value,
                 "numbers": dict(f.numbers),
             }
-            for f in read.findings()
+            for f in found[start : start + count]
         ]
 
     @api.get("/journal")

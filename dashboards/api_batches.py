@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from dashboards.answers import BUSY, UNKNOWN, missing, of_kind
+from dashboards.listing import ROWS, Count, Start, say_rest
 from dashboards.provenance import certificate_row, source_rows
 from dashboards.read_model import ReadModel
 from dashboards.tables import table
@@ -21,7 +22,8 @@ def batch_value(read: ReadModel, result: BatchResult) -> dict[str, Any]:
     """A batch, whole: figure, factors, certificates, envelopes, revisions, findings."""
     name = result.batch.id
     used = {row.certificate for row in result.sources if row.certificate}
-    papers = [certificate_row(c, state) for c, state in read.certificates() if c.id in used]
+    mine = read.certificates(sorted({row.instrument for row in result.sources}))
+    papers = [certificate_row(c, state) for c, state in mine if c.id in used]
     runs = read.runs(name)
     size, root = read.journal()
     place = f"/api/v1/batches/{quote(name)}"
@@ -61,9 +63,12 @@ def router(read: ReadModel) -> APIRouter:
     api = APIRouter()
 
     @api.get("/batches")
-    def batches() -> list[dict[str, Any]]:
-        """All batches, newest first."""
-        return [batch_row(result) for result in read.batches()]
+    def batches(
+        request: Request, response: Response, start: Start = 0, count: Count = ROWS
+    ) -> list[dict[str, Any]]:
+        """Batches, newest first."""
+        say_rest(request, response, start, count, read.batch_count()[0])
+        return [batch_row(result) for result in read.batches(start, count)]
 
     @api.get("/batches.csv", response_class=Response, responses=of_kind("text/csv", "batches"))
     def batches_csv() -> Response:

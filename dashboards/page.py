@@ -46,7 +46,7 @@ class Page:
         self.zone = plant.time_zone if plant else "UTC"
         self.plant = plant
         self.stale_s = STALE_S
-        self._sources = {s.id: s.name for s in plant.sources} if plant else {}
+        self._index = read.index()
 
     def may(self, right: str) -> bool:
         """Whether who asks has a right: figures, everything, state."""
@@ -71,12 +71,12 @@ class Page:
 
     def line(self, name: str) -> str:
         """Name of a line, its id where the plant does not know it."""
-        found = self.plant.line(name) if self.plant else None
+        found = self._index.lines.get(name)
         return name if found is None else self.local(found.name)
 
     def source(self, name: str) -> str:
         """Name of an emission source, its id where the plant does not know it."""
-        found = self._sources.get(name)
+        found = self._index.source_names.get(name)
         return name.removeprefix("material:") if found is None else self.local(found)
 
     def scrap(self, result: BatchResult) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -13,14 +14,21 @@ from dashboards.agent_health import Health
 from dashboards.batch_page import batch_values
 from dashboards.line_card import card
 from dashboards.page import Page
+from dashboards.pager import Pager
 from dashboards.read_model import ReadModel
 from dashboards.texts import explanations
 from mrv.errors import MeterprintError
 
 ROWS = 100
-"""Batches on one page."""
-MANY = 10**6
-"""Highest number of a page."""
+"""Batches or instruments on one page."""
+CARDS = 24
+"""Lines on one page."""
+FINDINGS = 100
+"""Findings on the page of instruments."""
+Number = Annotated[int, Query(ge=1, le=10**6)]
+"""Number of a page."""
+Asked = Annotated[str, Query(max_length=100)]
+"""What is looked for."""
 ILL = (Health.OFFLINE, Health.FAULT, Health.CATCHING_UP, Health.SILENT)
 """States of an agent that need a word above the tables."""
 SEEN_S = 3.0
@@ -32,24 +40,26 @@ def router(read: ReadModel) -> APIRouter:
     pages = APIRouter(include_in_schema=False)
 
     @pages.get("/")
-    def home(request: Request) -> Response:
-        page = Page(read, request)
-        return page.render("now.html", cards=[card(page, now) for now in read.lines()])
+    def home(request: Request, page: Number = 1) -> Response:
+        shown = Page(read, request)
+        pager = Pager("/", page, CARDS, len(read.index().lines))
+        cards = [card(shown, now) for now in read.lines(pager.start, CARDS)]
+        return shown.render("now.html", cards=cards, pager=pager)
 
     @pages.get("/fragments/line/{name}")
     def line_fragment(name: str, request: Request) -> Response:
+        now = read.line(name)
+        if now is None:
+            return Response(status_code=404)
         page = Page(read, request)
-        for now in read.lines():
-            if now.line == name:
-                return page.render("line.html", card=card(page, now))
-        return Response(status_code=404)
+        return page.render("line.html", card=card(page, now))
 
     @pages.get("/fragments/troubles")
     def troubles_fragment(request: Request) -> Response:
         return Page(read, request).render("troubles.html")
 
     @pages.get("/batches")
-    def batches(request: Request, page: Annotated[int, Query(ge=1, le=MANY)] = 1) -> Response:
+    def batches(request: Request, page: Number = 1) -> Response:
         start = (page - 1) * ROWS
         rows = read.batches(start, ROWS)
         total, provisional = read.batch_count()
@@ -75,17 +85,20 @@ def router(read: ReadModel) -> APIRouter:
         return page.render("batch.html", **batch_values(page, result))
 
     @pages.get("/meters")
-    def meters(request: Request) -> Response:
+    def meters(request: Request, page: Number = 1, q: Asked = "") -> Response:
+        shown = health(read, page, q)
+        findings = read.site_findings()
         return Page(read, request).render(
             "meters.html",
-            **_health(read),
-            papers=read.certificates(),
-            findings=read.site_findings(),
+            **shown,
+            papers=read.certificates(row.instrument.id for row in shown["rows"]),
+            findings=findings[:FINDINGS],
+            more=max(len(findings) - FINDINGS, 0),
         )
 
     @pages.get("/fragments/health")
-    def health_fragment(request: Request) -> Response:
-        return Page(read, request).render("health.html", **_health(read))
+    def health_fragment(request: Request, page: Number = 1, q: Asked = "") -> Response:
+        return Page(read, request).render("health.html", **health(read, page, q))
 
     @pages.get("/help")
     def words(request: Request) -> Response:
@@ -121,12 +134,18 @@ def router(read: ReadModel) -> APIRouter:
     return pages
 
 
-def _health(read: ReadModel) -> dict[str, Any]:
-    """How instruments and agents are now."""
-    rows, agents = read.meters(), read.agents()
+def health(read: ReadModel, number: int = 1, asked: str = "") -> dict[str, Any]:
+    """How agents and some of the instruments are now."""
+    total, bad, found = read.meter_count(asked)
+    pager = Pager("/meters", number, ROWS, found, asked)
+    agents = read.agents()
     return {
-        "rows": rows,
-        "bad": sum(1 for row in rows if row.state != "valid"),
+        "rows": read.meters(pager.start, ROWS, asked),
+        "total": total,
+        "bad": bad,
+        "pager": pager,
+        "asked": asked,
+        "query": urlencode({"page": number, "q": asked}),
         "agents": agents,
         "ill": [row for row in agents if row.health in ILL],
     }
@@ -151,11 +170,11 @@ def _answer(page: Page, line: str, body: dict[str, Any], error: MeterprintError 
     fault = "" if error is None else ": ".join(filter(None, (str(error), error.hint)))
     status = 200 if error is None else 422
     if page.partial:
-        for now in page.read.lines():
-            if now.line == line:
-                entered = {} if error is None else {k: str(v) for k, v in body.items()}
-                values = card(page, now, entered, "" if error else said, fault)
-                return page.render("line.html", status, card=values)
+        now = page.read.line(line)
+        if now is not None:
+            entered = {} if error is None else {k: str(v) for k, v in body.items()}
+            values = card(page, now, entered, "" if error else said, fault)
+            return page.render("line.html", status, card=values)
     if error is None:
         return RedirectResponse("/", status_code=303)
     return page.render("refused.html", status, fault=fault)

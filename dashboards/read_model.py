@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
+from itertools import groupby, islice
 from typing import Any
 
 from dashboards.agent_health import AgentState, Health, health
+from dashboards.instrument_order import InstrumentOrder, instrument_order
+from dashboards.plant_index import PlantIndex, index_plant
 from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
 from dashboards.running import Running, Trouble
 from footprint.batch import BatchResult
 from footprint.exact import decimal_text
+from footprint.knowledge import Knowledge
 from footprint.plant import Instrument, LocalText, PlantModel, Product
 from ingest.engine_shell import Revision
 from ingest.entry import Entry
@@ -125,6 +129,8 @@ class ReadModel:
     def __init__(self, running: Running, wait: Callable[[int, float], int]) -> None:
         self._running = running
         self.wait_change = wait
+        self._index = index_plant(None)
+        self._order: tuple[PlantModel, Knowledge, InstrumentOrder] | None = None
 
     @property
     def version(self) -> int:
@@ -145,13 +151,27 @@ class ReadModel:
         """The plant as stated last."""
         return self._running.plant()
 
+    def index(self) -> PlantIndex:
+        """The plant as stated last, by names."""
+        plant = self.plant()
+        held = self._index
+        if held.plant is not plant:
+            held = self._index = index_plant(plant)
+        return held
+
     def batches(self, start: int = 0, count: int | None = None) -> list[BatchResult]:
         """Batches from place `start` on, newest first; only those asked for are read."""
-        results = self._running.engine.results
-        known = [b for b in self._running.engine.engine.batches() if b.id in results]
-        known.sort(key=lambda b: (-b.start, b.id))
+        engine = self._running.engine
+        timelines = engine.engine.knowledge.timelines.values()
+        ordered = merge(*(reversed(t.ordered()) for t in timelines), key=lambda b: -b.start)
+        newest = (
+            batch
+            for _, alike in groupby(ordered, key=lambda b: b.start)
+            for batch in sorted(alike, key=lambda b: b.id)
+            if batch.id in engine.results
+        )
         stop = None if count is None else start + count
-        return [results[b.id] for b in known[start:stop]]
+        return [engine.results[batch.id] for batch in islice(newest, start, stop)]
 
     def batch_count(self) -> tuple[int, int]:
         """Number of batches, and of those that are provisional."""
@@ -174,66 +194,80 @@ class ReadModel:
         """Figures issued for a batch, oldest first."""
         return self._running.engine.results.revisions(name)
 
-    def lines(self) -> list[LineNow]:
-        """Every line now."""
-        plant = self.plant()
-        if plant is None:
-            return []
-        found = []
-        for line in plant.lines:
-            latest = next(self._newest(line.id), None)
-            settled = next((r for r in self._newest(line.id) if r.per_unit is not None), None)
-            shown = settled or latest
-            product = plant.product(shown.batch.product) if shown else None
-            alike = (
-                r
-                for r in self._newest(line.id)
-                if r.per_unit is not None and shown and r.batch.product == shown.batch.product
-            )
-            recent = list(islice(alike, TREND))
-            trend = [(r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(recent)]
-            found.append(
-                LineNow(
-                    line.id,
-                    line.name,
-                    latest,
-                    settled,
-                    product,
-                    tuple(trend),
-                    self._data_at(plant, line.id),
-                )
-            )
-        return found
+    def lines(self, start: int = 0, count: int | None = None) -> list[LineNow]:
+        """Lines from place `start` on, as they are now."""
+        stop = None if count is None else start + count
+        names = islice(self.index().lines, start, stop)
+        return [now for name in names if (now := self.line(name)) is not None]
 
-    def _data_at(self, plant: PlantModel, line: str) -> int | None:
+    def line(self, name: str) -> LineNow | None:
+        """One line now, None where the plant does not know it."""
+        index = self.index()
+        line = index.lines.get(name)
+        if line is None or index.plant is None:
+            return None
+        latest = next(self._newest(name), None)
+        settled = next((r for r in self._newest(name) if r.per_unit is not None), None)
+        shown = settled or latest
+        alike = (
+            r
+            for r in self._newest(name)
+            if r.per_unit is not None and shown and r.batch.product == shown.batch.product
+        )
+        recent = list(islice(alike, TREND))
+        return LineNow(
+            name,
+            line.name,
+            latest,
+            settled,
+            index.plant.product(shown.batch.product) if shown else None,
+            tuple((r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(recent)),
+            self._data_at(index.channels.get(name, ())),
+        )
+
+    def _data_at(self, channels: Iterable[str]) -> int | None:
         readings = self._running.engine.readings
         latest: list[int] = []
-        for source in plant.sources:
-            if line in source.lines and source.instrument:
-                for found in readings.sources(f"{source.instrument}.{source.register}"):
-                    span = readings.span(found.key)
-                    if span is not None:
-                        latest.append(span[1])
+        for channel in channels:
+            for found in readings.sources(channel):
+                span = readings.span(found.key)
+                if span is not None:
+                    latest.append(span[1])
         return max(latest, default=None)
 
-    def meters(self) -> list[InstrumentRow]:
-        """Every instrument; those without support first."""
-        plant = self.plant()
-        if plant is None:
-            return []
+    def _instruments(self) -> InstrumentOrder:
+        """All instruments in their order, computed again where a certificate has changed."""
+        plant, now = self.plant(), time.time_ns()
         knowledge = self._running.engine.engine.knowledge
-        now = time.time_ns()
-        rows = []
-        for item in plant.instruments:
-            paper, state = knowledge.certificate_at(item.id, now)
-            if paper is None and (known := knowledge.certificates(item.id)):
-                paper = known[-1]
-            due = paper.valid_to if paper else None
-            at, value = self._last(item)
-            rows.append(InstrumentRow(item, paper.id if paper else "", state.value, due, at, value))
-        return sorted(
-            rows, key=lambda r: (r.state == "valid", r.state == "missing", r.instrument.id)
-        )
+        if plant is None:
+            return InstrumentOrder((), 0, now, None)
+        held = self._order
+        if (
+            held is None
+            or held[0] is not plant
+            or held[1] is not knowledge
+            or not held[2].holds(now)
+        ):
+            held = plant, knowledge, instrument_order(plant.instruments, knowledge, now)
+            self._order = held
+        return held[2]
+
+    def meters(
+        self, start: int = 0, count: int | None = None, like: str = ""
+    ) -> list[InstrumentRow]:
+        """Instruments from place `start` on, those without support first; `like` = a search."""
+        stop = None if count is None else start + count
+        return [
+            InstrumentRow(
+                row.instrument, row.certificate, row.state, row.due, *self._last(row.instrument)
+            )
+            for row in self._instruments().like(like)[start:stop]
+        ]
+
+    def meter_count(self, like: str = "") -> tuple[int, int, int]:
+        """Instruments, those without a valid certificate, and those a search finds."""
+        order = self._instruments()
+        return len(order.rows), order.bad, len(order.like(like))
 
     def _last(self, item: Instrument) -> tuple[int | None, str]:
         readings = self._running.engine.readings
@@ -283,13 +317,12 @@ class ReadModel:
         """What keeps the site from being up to date now, [] = nothing."""
         return self._running.troubles()
 
-    def certificates(self) -> list[tuple[Certificate, str]]:
-        """Every certificate of the plant's instruments with its state now."""
-        plant = self.plant()
+    def certificates(self, names: Iterable[str] | None = None) -> list[tuple[Certificate, str]]:
+        """Certificates of some of the plant's instruments, None = all, with their state now."""
         knowledge = self._running.engine.engine.knowledge
         now = time.time_ns()
-        names = [item.id for item in plant.instruments] if plant else []
-        found = [paper for name in names for paper in knowledge.certificates(name)]
+        wanted = self.index().instruments if names is None else names
+        found = [paper for name in wanted for paper in knowledge.certificates(name)]
         return [(paper, paper.state_at(now).value) for paper in found]
 
     def factors(self, result: BatchResult) -> list[FactorUse]:

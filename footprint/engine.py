@@ -16,14 +16,16 @@ from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan, windows_of
+from footprint.pools import PoolPlan, questions_of
 from footprint.readings import Readings
 from footprint.stretch import stretches
-from footprint.sweep import Window
+from footprint.sweep import Cuts
 from footprint.timeline import Batch, Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
+KEPT = 16
+"""Windows of a meter that stay in memory: those of a shift and its plant hours."""
 KEEPS_CHANNELS = frozenset(
     (
         "key_enrolled",
@@ -110,6 +112,11 @@ class Engine:
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
 
+    def trim(self) -> None:
+        """Let go of windows of meters that nothing open rests on any more, by their number."""
+        for held in self.meters.values():
+            held.trim(KEPT)
+
     def forget(self, channel: str, start: int, end: int, first: int) -> None:
         """Readings of `<instrument>.<register>` came from `first` on; drop what they may change.
 
@@ -124,6 +131,19 @@ class Engine:
             self._metered.clear()
         else:
             held.forget(start, end, first)
+
+    def reaches(self, channel: str, moment: int) -> int:
+        """Time up to which readings of a channel at `moment` may change steps, ns; OPEN = all."""
+        instrument, _, register = channel.partition(".")
+        held = self.meters.get((instrument, register))
+        plants = [] if held is not None else self.knowledge.plants
+        for _, plant in reversed(plants):
+            known = plant.instrument(instrument)
+            meant = known.register(register) if known is not None else None
+            if known is not None and meant is not None:
+                held = self.meter(plant, known, meant)
+                break
+        return moment if held is None else held.reaches(moment)
 
     def batch(self, name: str) -> BatchResult | None:
         """The footprint of a batch as known now; None where no fact starts it."""
@@ -141,18 +161,18 @@ class Engine:
     def foresee(self, batches: Iterable[Batch]) -> None:
         """Compute what several ended batches will ask of their meters, each reading read once.
 
-        Meters that remember a batch's own time are taken to remember all of it. What is missing
-        here is computed when it is asked for; no figure depends on it.
+        Meters that remember a batch's own time are taken to remember all of it, and what only one
+        batch asks for is left to it. What is missing here is computed when it is asked for; no
+        figure depends on it.
         """
-        wanted: dict[Meter, set[Window]] = {}
+        wanted: dict[Meter, list[list[Cuts]]] = {}
+        asked: list[Cuts]
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
             if plant is None or batch.end is None:
                 continue
             timeline, changeover = self.timeline(batch.line), plant.policy.changeover
-            for source in plant.sources:
-                if batch.line not in source.lines or source.outside is not None:
-                    continue
+            for source in self.sources_of(plant, batch.line):
                 metered = self.metered(plant, source)
                 if metered is None:
                     continue
@@ -160,17 +180,18 @@ class Engine:
                 if source.shared:
                     groups = [g for g in plan.groups_of(batch, batch.end) if not g.pending]
                     asked = [(group.start, group.end) for group in groups]
-                    if all(metered.meter.knows(window) for window in asked):
+                    if all(metered.meter.knows((g.start, g.end)) for g in groups):
                         continue
                 else:
                     own = timeline.tiles(batch.start, batch.end, changeover)
                     if all(metered.meter.knows((tile.start, tile.end)) for tile in own):
                         continue
                     groups = plan.groups_of(batch, batch.end)
-                    asked = windows_of(timeline, batch, batch.end, groups, changeover)
-                wanted.setdefault(metered.meter, set()).update(asked)
-        for meter, windows in wanted.items():
-            meter.sweep(windows)
+                    asked = questions_of(timeline, batch, batch.end, groups, changeover)
+                wanted.setdefault(metered.meter, []).append(asked)
+        for meter, lists in wanted.items():
+            if len(lists) > 1:
+                meter.sweep(cuts for asked in lists for cuts in asked)
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""

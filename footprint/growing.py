@@ -64,11 +64,6 @@ class GrowingWindows:
         for start in [s for s, held in self._held.items() if held.settled >= first]:
             del self._held[start]
 
-    def drop(self, before: int) -> None:
-        """Let go of windows that start before a moment, ns."""
-        for start in [s for s in self._held if s < before]:
-            del self._held[start]
-
     def carry_on(
         self, held: Standing, series: Series, window: tuple[int, int]
     ) -> tuple[tuple[Stretch, WindowSum], ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from itertools import accumulate
 
 from mrv.column import Column, column_times
 from mrv.series import Series
@@ -48,18 +49,20 @@ class HeldSeries:
         if column.length or column.tag:
             self._late += rows(column)
             return
-        times = column_times(column)
-        rising = len(times) == 1 or min(column.dt[1:]) > 0
-        if not rising or (self._t and times[0] <= self._t[-1]):
+        steps, shown = column.dt, column.v
+        rising = steps.count(0) == (steps[0] == 0)  # no two at one time
+        if not rising or (self._t and column.t0 + steps[0] <= self._t[-1]):
             self._late += rows(column)
             return
+        times = accumulate(steps, initial=column.t0)
+        next(times)  # `t0` itself is no reading
         self._t.extend(times)
-        if None in column.v:
-            self._v.extend([value or 0 for value in column.v])
-            self._ok.extend([value is not None for value in column.v])
+        if None in shown:
+            self._v.extend([value or 0 for value in shown])
+            self._ok.extend([value is not None for value in shown])
         else:
-            self._v.extend(column.v)  # type: ignore[arg-type]
-            self._ok.extend(b"\1" * len(times))
+            self._v.extend(shown)  # type: ignore[arg-type]
+            self._ok.extend(b"\1" * len(shown))
 
     def columns(self) -> tuple[array[int], array[int], bytearray, dict[int, tuple[int, str]]]:
         """All of it in time order: times, values, 1 good | 0 failed, and by time (length, tag)."""

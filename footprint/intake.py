@@ -48,6 +48,8 @@ class EnvelopeIndex(ABC):
         self._sources: dict[str, list[ChannelSource]] = {}
         self._longest: dict[SeriesKey, int] = {}
         self._gaps: dict[SeriesKey, set[tuple[int, int, str]]] = {}
+        self._delivered: set[SeriesKey] = set()
+        self._news: set[str] = set()
         self._turn = RLock()
         self.true_times = TrueTimes(
             lambda place, boots: self.chain(*place).of_boots(boots), self.envelope, self._turn
@@ -71,14 +73,24 @@ class EnvelopeIndex(ABC):
         self.true_times.saw(link)
         for channel, gap in stated_gaps(envelope):
             self.learn_gap(SeriesKey(*place, channel), gap)
-        for column in envelope.cols:
-            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+        for key, column in zip(envelope.keys, envelope.cols, strict=True):
             if envelope.cfg not in self._cfgs.get(key, ()):
                 self.learn_source(key, envelope.cfg)
+                self._news.add(key.channel)
+            if key not in self._delivered:
+                self._delivered.add(key)
+                if self.signed_span(key) is None:
+                    self._news.add(key.channel)
             if column.length:
                 self.learn_length(key, max(column.length))
             if column.tag:
                 self._learn_tags(key, column)
+
+    def take_rivals(self) -> list[str]:
+        """Channels that somebody else has begun to deliver beside others since this was asked."""
+        found = [channel for channel in self._news if len(self.sources(channel)) > 1]
+        self._news.clear()
+        return found
 
     def learn_gap(self, place: SeriesKey, gap: tuple[int, int, str]) -> None:
         """A gap was stated for a channel, or for a whole stream (channel "")."""
@@ -222,8 +234,7 @@ class MemoryReadings(EnvelopeIndex):
             super().add_envelope(identity, envelope)
             if not envelope.clk.state.trusted and envelope.boot:
                 self._doubted[identity] = envelope
-            for column in envelope.cols:
-                key = SeriesKey(envelope.agent, envelope.stream, column.ch)
+            for key, column in zip(envelope.keys, envelope.cols, strict=True):
                 held = self._held.get(key)
                 if held is None:
                     held = self._held[key] = HeldSeries()

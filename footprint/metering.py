@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +14,8 @@ from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
-from footprint.sweep import Excerpt, Window, sweep
+from footprint.sweep import Cuts, Excerpt, Window, sweep
+from footprint.timeline import OPEN
 from mrv.channel import AssuranceTier
 from mrv.measurement.activity import (
     PYTHON,
@@ -24,13 +25,16 @@ from mrv.measurement.activity import (
     counter_windows,
     plain,
 )
-from mrv.measurement.law import MARGIN
+from mrv.measurement.anchor import sure_after, sure_before
+from mrv.measurement.law import DIP_RUN, MARGIN
 from mrv.quantity import Quantity
 from mrv.series import Series, SeriesKey
 
 MILLIONTHS = 10**6
 """Parts of a resolution that amounts are counted in."""
-NEAR = 64
+FURTHER = 4
+"""How many times as many readings are read where those beside a window leave its start open."""
+NEAR = 16
 """Moments whose neighbours are remembered."""
 
 
@@ -175,14 +179,11 @@ class Meter:
         if stale:
             self._latest = max((window[1] for window in self._windows), default=0)
 
-    def trim(self, before: int) -> None:
-        """Let go of what is remembered of the time before a moment, ns: it may be asked anew."""
-        self._growing.drop(before)
-        self._grown = None
-        for window in [w for w in self._windows if w[1] <= before]:
-            del self._windows[window]
-        for moment in [m for m in self._near if m < before]:
-            del self._near[moment]
+    def trim(self, kept: int) -> None:
+        """Let go of all windows but the `kept` latest; what is gone may be asked anew."""
+        if len(self._windows) > kept:
+            latest = sorted(self._windows, key=lambda window: (window[1], window[0]))[-kept:]
+            self._windows = {window: self._windows[window] for window in latest}
 
     @property
     def remembered(self) -> int:
@@ -222,16 +223,32 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def sweep(self, windows: Iterable[Window]) -> None:
-        """Remember windows that will be asked for; their readings are read once for all."""
-        missing = [window for window in windows if window not in self._windows]
-        if missing and self.key is not None and self.register.kind != "gauge":
-            for window, activity in sweep(self._readings, self.key, missing, self._compute):
-                self.remember(window, activity)
+    def sweep(self, questions: Iterable[Cuts]) -> None:
+        """Remember what `windows` will be asked for; readings are read once for all of it.
+
+        Of a window that is in several questions the first one counts, as if they were asked so.
+        """
+        if self.key is None or self.register.kind == "gauge":
+            return
+        owner: dict[Cuts, list[Window]] = {}
+        owned: set[Window] = set()
+        for cuts in questions:
+            wanted = itertools.pairwise(cuts)
+            missing = [w for w in wanted if not self.knows(w) and w not in owned]
+            if missing:
+                left, right = missing[0][0], missing[-1][1]
+                owner[tuple(cut for cut in cuts if left <= cut <= right)] = missing
+                owned.update(missing)
+        for cuts, excerpt in sweep(self._readings, self.key, owner):
+            mine = owner[cuts]
+            found = self._compute(self.key, cuts, excerpt)
+            for window, activity in zip(itertools.pairwise(cuts), found, strict=True):
+                if window in mine:
+                    self.remember(window, activity)
 
     def knows(self, window: Window) -> bool:
-        """Whether a window is remembered."""
-        return window in self._windows
+        """Whether a window is remembered, or has only to be carried on."""
+        return window in self._windows or self._growing.standing(*window) is not None
 
     def _last(self, key: SeriesKey, window: tuple[int, int]) -> Activity:
         """A counter's window, carried on where it has grown."""
@@ -244,10 +261,10 @@ class Meter:
             parts = self._growing.carry_on(held, near, window)
             if parts is not None:
                 return self._kept(window, Activity(parts), grows=near.t[-1] < end)
-        series = self._readings.read(key, start, end, MARGIN)
+        series, margin = self._chained(self._readings, key, start, end)
         grows = bool(len(series)) and series.t[-1] < end
         found: list[tuple[Stretch, WindowSum]] = []
-        pieces = list(self._pieces(series, window))
+        pieces = list(self._pieces(series, window, margin))
         for stretch, piece in pieces:
             part = counter_windows(piece, window, stretch.law, self._kernels)[0]
             if something(part):
@@ -268,13 +285,59 @@ class Meter:
             self.remember(window, activity)
         return activity
 
-    def _pieces(self, series: Series, cuts: Sequence[int]) -> Iterator[tuple[Stretch, Series]]:
+    def _chained(
+        self, held: Readings | Excerpt, key: SeriesKey, start: int, end: int
+    ) -> tuple[Series, int]:
+        """A counter's readings for windows in [start, end), and how many were asked for beside.
+
+        They go back to a reading that is sure (`mrv.measurement.anchor`), so that a window is the
+        same whatever it is read with; nearly always the first few beside it are enough.
+        """
+        margin = MARGIN
+        series = held.read(key, start, end, margin)
+        while not self._anchored(series, start, margin):
+            margin *= FURTHER
+            series = self._readings.read(key, start, end, margin)
+        return series, margin
+
+    def _anchored(self, series: Series, start: int, margin: int) -> bool:
+        """Whether the steps from `start` on are what the whole history makes of them."""
+        before = bisect_left(series.t, start)
+        if sum(1 for place in range(before) if series.ok[place]) < margin:
+            return True  # there are no earlier ones
+        stretch = next((s for s in self.stretches if s.start <= start < s.end), None)
+        if stretch is None or stretch.start > series.t[0]:
+            return True  # where a stretch begins the law begins anew
+        return sure_before(series, start, stretch.law.max_rate)
+
+    def reaches(self, moment: int) -> int:
+        """Time up to which readings that come or go at `moment` may change steps, ns.
+
+        OPEN where no later reading is sure yet.
+        """
+        if self.key is None or self.register.kind != "counter":
+            return moment
+        margin = MARGIN + DIP_RUN
+        while True:
+            series = self._readings.read(self.key, moment, moment + 1, margin)
+            rates = {s.law.max_rate for s in self.stretches if s.end > moment}
+            found = [sure_after(series, moment, rate) for rate in rates]
+            if found and None not in found:
+                return max(time for time in found if time is not None)
+            after = bisect_right(series.t, moment)
+            if sum(1 for place in range(after, len(series)) if series.ok[place]) < margin:
+                return OPEN
+            margin *= FURTHER
+
+    def _pieces(
+        self, series: Series, cuts: Sequence[int], margin: int
+    ) -> Iterator[tuple[Stretch, Series]]:
         """A counter's readings by stretch, each with what makes the steps that end in it."""
         before: Stretch | None = None
         for stretch in self.stretches:
             joined = before is None or same_counts(before, stretch)
             before = stretch
-            piece = _steps_ending_in(series, stretch, cuts, joined=joined)
+            piece = _steps_ending_in(series, stretch, cuts, margin, joined=joined)
             if len(piece):
                 yield stretch, piece
 
@@ -285,7 +348,8 @@ class Meter:
         pieces: Iterable[tuple[Stretch, Series]]
         if self.register.kind == "counter":
             law = counter_windows
-            pieces = self._pieces(held.read(key, cuts[0], cuts[-1], MARGIN), cuts)
+            series, margin = self._chained(held, key, cuts[0], cuts[-1])
+            pieces = self._pieces(series, cuts, margin)
         else:  # an amount that starts before the window may reach into it
             law = amount_windows
             series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
@@ -377,14 +441,15 @@ def _amounts_in(
 
 
 def _steps_ending_in(
-    series: Series, stretch: Stretch, cuts: Sequence[int], *, joined: bool
+    series: Series, stretch: Stretch, cuts: Sequence[int], margin: int, *, joined: bool
 ) -> Series:
     """Readings that make the steps which end in the stretch, with its exchange readings.
 
     Where it is not `joined` to the one before, no step runs into it.
 
-    An opening or closing reading stands beside a window only where no more than MARGIN readings
-    lie between them; else it is too far away to matter and would make a step of its own.
+    `series` has up to `margin` good readings on either side of the cuts. An opening or closing
+    reading stands beside a window only where no more than these lie between them; else it is too
+    far away to matter and would make a step of its own.
     """
     size = len(series)
     if not size:
@@ -407,8 +472,8 @@ def _steps_ending_in(
         return Series(series.t[first:stop], series.v[first:stop], series.ok[first:stop])
     t, v, ok = (list(plain(part[first:stop])) for part in (series.t, series.v, series.ok))
     good = [int(series.t[i]) for i in range(size) if series.ok[i]]
-    from_start = sum(1 for moment in good if moment < cuts[0]) < MARGIN
-    to_end = sum(1 for moment in good if moment >= cuts[-1]) < MARGIN
+    from_start = sum(1 for moment in good if moment < cuts[0]) < margin
+    to_end = sum(1 for moment in good if moment >= cuts[-1]) < margin
     if stretch.opening is not None:
         near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
         if near and (not t or t[0] > stretch.start):

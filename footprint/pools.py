@@ -153,20 +153,21 @@ def line_pool(
     return sums
 
 
-def windows_of(
+def questions_of(
     timeline: Timeline, batch: Batch, end: int, groups: Sequence[PoolGroup], changeover: int
-) -> list[tuple[int, int]]:
-    """What a batch that has ended asks of a line's own meter: its time, changeover, pools."""
-    tiles = list(timeline.tiles(batch.start, end, changeover))
+) -> list[tuple[int, ...]]:
+    """Cuts that a batch that has ended asks of a line's own meter: its time, changeover, pools."""
+    own = timeline.tiles(batch.start, end, changeover)
+    apart = []
     before = timeline.before(batch.start)
     if before is not None and before.end is not None and before.end < batch.start:
         between = timeline.tiles(before.end, batch.start, changeover)
-        tiles += [tile for tile in between if tile.kind is TileKind.CHANGEOVER]
+        apart += [tile for tile in between if tile.kind is TileKind.CHANGEOVER]
     for group in groups:
         if not group.pending:
             pooled = timeline.tiles(group.start, group.end, changeover)
-            tiles += [t for t in pooled if t.kind in (TileKind.IDLE, TileKind.UNATTRIBUTED)]
-    return [(tile.start, tile.end) for tile in tiles]
+            apart += [t for t in pooled if t.kind in (TileKind.IDLE, TileKind.UNATTRIBUTED)]
+    return [(*(tile.start for tile in own), end), *((tile.start, tile.end) for tile in apart)]
 
 
 def share(activity: Activity, keys: Sequence[tuple[str, int]], batch: str) -> Activity:

@@ -171,7 +171,7 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
                 for start, end in differing(*parts):
                     meter = engine.meter(plant, instrument, register)
                     low = min([start, *meter.near(start)])
-                    high = max([end, *meter.near(end)]) if end < FOREVER else OPEN
+                    high = max(end, *meter.near(end), meter.reaches(end)) if end < FOREVER else OPEN
                     found.append(Touched(lines, low, high))
     return found
 

@@ -1,26 +1,24 @@
-"""Many windows of one register at once: each stretch of time is read once, whoever asks for it.
+"""What many batches ask of one register, answered at once: each stretch of time is read once.
 
 A batch asks for its own time, its changeover and its pools, its neighbours for some of the same
-readings. Windows that lie side by side are computed by one call of the law; a window that overlaps
-another belongs to another layer over the same readings. Each window is exactly what it would be
-alone, because it depends on its own readings and their neighbours only (`mrv.measurement.law`).
+readings. Every question is answered as it would be alone, from its own readings and MARGIN good
+ones on either side; only the reading is shared.
 """
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from footprint.readings import Readings
 from mrv.interval import NS_PER_MS
 from mrv.measurement.law import MARGIN
 from mrv.series import Series, SeriesKey
 
-Found = TypeVar("Found")
 Window = tuple[int, int]
 """[start, end), ns on whole milliseconds."""
+Cuts = tuple[int, ...]
+"""A question: the windows between cuts, ns on whole milliseconds, rising."""
 FIRST_NS = 3_600_000 * NS_PER_MS
 """Time read first, an hour: how dense readings lie is not known yet."""
 GROWTH = 8
@@ -61,44 +59,17 @@ class Excerpt:
         return self._longest
 
 
-def runs(windows: Iterable[Window]) -> list[list[Window]]:
-    """Windows in as few rows as can be in which none overlaps, cut where much time is unasked."""
-    layers: list[list[Window]] = []
-    done: list[list[Window]] = []
-    for window in sorted(windows):
-        for place, layer in enumerate(layers):
-            hole = window[0] - layer[-1][1]
-            if hole >= 0:
-                if hole > layer[-1][1] - layer[0][0]:
-                    done.append(layer)
-                    layers[place] = [window]
-                else:
-                    layer.append(window)
-                break
-        else:
-            layers.append([window])
-    return [*done, *layers]
-
-
-def _cuts(run: Sequence[Window]) -> list[int]:
-    """Bounds of a run's windows, those of the time between them too."""
-    return sorted({moment for window in run for moment in window})
-
-
 def sweep(
-    readings: Readings,
-    key: SeriesKey,
-    windows: Iterable[Window],
-    compute: Callable[[SeriesKey, Sequence[int], Excerpt], Sequence[Found]],
-) -> Iterator[tuple[Window, Found]]:
-    """What `compute` makes of each window, out of readings that are read once."""
-    ordered = sorted(windows)
+    readings: Readings, key: SeriesKey, questions: Iterable[Cuts]
+) -> Iterator[tuple[Cuts, Excerpt]]:
+    """Each question with the readings it needs, in the order of time."""
+    ordered = sorted(questions, key=lambda cuts: (cuts[0], cuts[-1]))
     reach, place = FIRST_NS, 0
     while place < len(ordered):
         first = place
-        start, end = ordered[first]
+        start, end = ordered[first][0], ordered[first][-1]
         while place < len(ordered):
-            low, high = ordered[place]
+            low, high = ordered[place][0], ordered[place][-1]
             if place > first and (
                 max(end, high) - start > reach or low - end > max(end - start, FIRST_NS)
             ):
@@ -108,12 +79,7 @@ def sweep(
         longest = readings.longest(key)
         series = readings.read(key, start - longest, end, MARGIN)
         excerpt = Excerpt(series, longest)
-        for run in runs(ordered[first:place]):
-            asked, cuts = set(run), _cuts(run)
-            for window, found in zip(
-                itertools.pairwise(cuts), compute(key, cuts, excerpt), strict=True
-            ):
-                if window in asked:
-                    yield window, found
+        for cuts in ordered[first:place]:
+            yield cuts, excerpt
         dense = (end - start) * MOST_READINGS // max(len(series), 1)
         reach = max(min(dense, (end - start) * GROWTH), FIRST_NS)

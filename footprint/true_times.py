@@ -61,13 +61,10 @@ class TrueTimes:
     def _watch(self, place: Place) -> ClockWatch:
         return self._watches.setdefault(place, ClockWatch())
 
-    def known_boots(self) -> dict[tuple[str, str, str], tuple[int, ...]]:
-        """What the watches know, by (agent, stream, boot), to be kept beside what is sealed."""
-        return {
-            (*place, name): boot.numbers()
-            for place, watch in self._watches.items()
-            for name, boot in watch.boots.items()
-        }
+    def known_boots(self, place: Place) -> list[tuple[str, tuple[int, ...]]]:
+        """What is known of the boots of a stream, to be kept beside what is sealed."""
+        watch = self._watches.get(place)
+        return [] if watch is None else [(n, b.numbers()) for n, b in watch.boots.items()]
 
     def learn_boot(self, agent: str, stream: str, boot: str, numbers: Iterable[int]) -> None:
         """Take in what was kept."""

@@ -6,7 +6,7 @@ import csv
 import io
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -162,7 +162,9 @@ class BatchEvents:
         writer: FactWriter,
         lines: Callable[[], list[str]],
         on_fact: Callable[[Fact], None] | None = None,
+        known: Iterable[Fact] | None = None,
     ) -> None:
+        """Events of the facts that are `known`, None = all of the journal."""
         self._journal = journal
         self._writer = writer
         self._lines = lines
@@ -171,7 +173,7 @@ class BatchEvents:
         self._seen: dict[str, Fact] = {}
         self._line_of: dict[str, str] = {}
         self._started: dict[tuple[str, int], str] = {}
-        for fact in load_facts(journal):
+        for fact in load_facts(journal) if known is None else known:
             if fact.header.type in KINDS.values():
                 self._keep(fact)
 

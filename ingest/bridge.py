@@ -220,12 +220,11 @@ class Bridge:
             self._probe = min(2 * self._probe, flush)
 
     def _take(self, arrived: Sequence[Arrived]) -> None:
-        tally, decode, now = self.tally, self._decoder.decode, self._now()
+        tally, decode, now, rows = self.tally, self._decoder.decode, self._now(), self._rows
         tally.received += len(arrived)
+        self._mids += [message.mid for message in arrived if message.mid]
         for message in arrived:
             now += 1  # two messages of one moment are two readings
-            if message.mid:
-                self._mids.append(message.mid)
             try:
                 if message.cut:
                     raise Refused(TOO_LARGE, f"more than {len(message.payload)} bytes")
@@ -246,7 +245,7 @@ class Bridge:
                     self._kept.append((message, flag, channel))
             if found.duplicate:
                 tally.duplicates += 1
-            self._rows += found.rows
+            rows += found.rows
 
     def _told_clock(self) -> Clock:
         """The machine's clock; where devices stamp for themselves, theirs."""

@@ -84,6 +84,8 @@ class _Route:
     registers: tuple[_Register, ...]
     longest: int
     """Length of the longest interval of its amounts, ns."""
+    key: str | None
+    """Member with its time where that stands at the top of a message, else None."""
 
 
 class Decoded(NamedTuple):
@@ -148,14 +150,14 @@ class Decoder:
             seen = at(document, message.quality_pointer)
             if seen is ABSENT or _word(seen) not in message.good:
                 fault = BAD_QUALITY
-        rows, flags, twins = [], [], 0
+        rows: list[tuple[str, Row]] = []
+        flags: list[tuple[str, str]] = []
+        fresh: list[tuple[dict[int, int | None], int, int | None]] = []
+        twins = 0
         for register in route.registers:
-            value = register.value
-            flag, count = fault, None
-            if not flag:
-                flag, count = _number(register, document)
+            value, memory = register.value, register.memory
+            flag, count = (fault, None) if fault else _number(register, document)
             t = moment - value.length if value.stamped_end else moment
-            memory = register.memory
             known = memory.seen.get(t, ABSENT)
             if known is ABSENT and memory.before:
                 known = memory.before.get(t, ABSENT)
@@ -169,15 +171,14 @@ class Decoder:
             tag = ""
             if value.tag_pointer is not None:
                 tag = _tag(at(document, value.tag_pointer))
-            rows.append((register, (t, count, flag, value.length, tag)))
-        for register, row in rows:
-            register.memory.seen[row[0]] = row[1]
+            rows.append((register.channel, (t, count, flag, value.length, tag)))
+            fresh.append((memory.seen, t, count))
+        for seen, t, count in fresh:
+            seen[t] = count
         self._known += 1
         if self._known >= WINDOW:
             self._forget()
-        return Decoded(
-            [(register.channel, row) for register, row in rows], flags, bool(twins and not rows)
-        )
+        return Decoded(rows, flags, bool(twins) and not rows)
 
     def remember(self, channel: str, t: int, count: int | None) -> None:
         """A reading the journal has already: the same message must not be taken twice."""
@@ -258,13 +259,18 @@ class Decoder:
                 )
             )
         longest = max(value.length for value in message.values)
-        return _Route(message, tuple(found), longest)
+        pointer = message.time.pointer or ()
+        key = pointer[0] if len(pointer) == 1 else None
+        return _Route(message, tuple(found), longest, key)
 
 
 def _moment(route: _Route, document: Any) -> int:
     """When a message was read, ns UTC. Raises Refused."""
     place = route.message.time
-    seen = at(document, place.pointer or ())
+    if route.key is not None and type(document) is dict:
+        seen = document.get(route.key, ABSENT)
+    else:
+        seen = at(document, place.pointer or ())
     if not isinstance(seen, str):
         raise Refused(NO_TIME, "nothing" if seen is ABSENT else _word(seen)[:100])
     try:

@@ -21,6 +21,9 @@ QUEUED_MESSAGES = 1_000_000
 again by its agent, as it has no receipt."""
 QUEUED_BYTES = 256_000_000
 """Bytes it keeps for one session."""
+IN_FLIGHT_MESSAGES, IN_FLIGHT_BYTES = 1000, 16_000_000
+"""What it sends a session before it hears of the first: as much as a lane of ingest holds, so that
+there is something to read while a group is committed."""
 AGENT_WRITES = ("readings/+", "birth", "state", "batch-events")
 """Topics below its own name that an agent publishes (design §3)."""
 AGENT_READS = ("receipt/+", "want/+", "config")
@@ -108,7 +111,8 @@ def configuration(port: int, host: str, storage: Path, doors: Doors | None) -> s
         "autosave_interval 60",
         f"max_queued_messages {QUEUED_MESSAGES}",
         f"max_queued_bytes {QUEUED_BYTES}",
-        "max_inflight_messages 200",
+        f"max_inflight_messages {IN_FLIGHT_MESSAGES}",
+        f"max_inflight_bytes {IN_FLIGHT_BYTES}",
         "max_packet_size 1000000",
         "persistent_client_expiration 30d",
         "log_dest none",

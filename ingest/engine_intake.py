@@ -19,12 +19,13 @@ from ingest.journal import Journal
 from ingest.manifest import MANIFEST
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
+from ingest.unreadable import UnreadableEntries
 from mrv.channel import parse_table
-from mrv.column import column_times
+from mrv.column import column_bounds
 from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
-from mrv.finding import Finding, Severity
+from mrv.finding import Finding
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
@@ -52,7 +53,6 @@ class EngineIntake:
         self._journal = journal
         self._lock = threading.RLock()
         self.facts: list[Fact] = []
-        self.entry_findings: list[Finding] = []
         self._based = 0
         self._index = 0
         self._offered: dict[int, tuple[str, Envelope]] = {}
@@ -65,12 +65,14 @@ class EngineIntake:
         self.readings: EnvelopeIndex
         if folder is None:
             self.readings = MemoryReadings()
+            self.unreadable = UnreadableEntries()
             return
         self.store = _opened(folder / SEGMENTS)
         if not self._holds(self.store.taken, self.store.anchor):
             log.warning("segments_of_another_journal", hint="they are built anew")
             self.store.clear()
         self.readings = StoredReadings(self.store, self._envelope)
+        self.unreadable = self.readings.unreadable
 
     def _holds(self, entries: int, anchor: str) -> bool:
         """Whether the journal has that many entries, the last one of that identity."""
@@ -78,6 +80,11 @@ class EngineIntake:
 
     def _anchor(self, entries: int) -> str:
         return self._journal.entry(entries - 1).identity if entries else ""
+
+    @property
+    def entry_findings(self) -> list[Finding]:
+        """What was noticed of entries that mean nothing, one for each signer."""
+        return list(self.unreadable.findings())
 
     @property
     def reading_count(self) -> int:
@@ -139,15 +146,12 @@ class EngineIntake:
             else:
                 self._take_envelope(entry.index, entry.identity, self._own(entry))
         except MeterprintError as error:
-            self.entry_findings.append(unreadable(entry.index, str(error)))
-            if isinstance(self.readings, StoredReadings):
-                self.readings.unreadable.append((entry.index, str(error)[:200]))
+            self.unreadable.add(signer_of(entry), entry.index, str(error))
 
     def _own(self, entry: Entry) -> Envelope:
         """The envelope of an entry. Raises MeterprintError where it speaks for somebody else."""
-        text, signatures = split(entry.note)
-        envelope = read_envelope(text)
-        signer = signatures[0].name
+        envelope = read_envelope(split(entry.note)[0])
+        signer = signer_of(entry)
         if (envelope.site, envelope.agent) != (self._journal.site, signer):
             said = f"{envelope.site}/{envelope.agent}"
             raise MeterprintError(f"signed by {signer}, speaks for {said}")
@@ -164,7 +168,9 @@ class EngineIntake:
         self._index = index + 1
         self.readings.add_envelope(identity, envelope)
         self._memory_readings += envelope.readings
+        rivals = self.readings.take_rivals()
         if index >= self._based:
+            self._told.update(channel.partition(".")[0] for channel in rivals)
             self._touch_envelope(envelope)
 
     def _envelope(self, identity: str) -> Envelope | None:
@@ -179,11 +185,13 @@ class EngineIntake:
             return  # it is among the unreadable ones already
 
     def _touch_envelope(self, envelope: Envelope) -> None:
-        for column in envelope.cols:
-            key = SeriesKey(envelope.agent, envelope.stream, column.ch)
-            times = column_times(column)
-            low, high = self._touched.get(key, (times[0], times[-1]))
-            self._touched[key] = (min(low, times[0]), max(high, times[-1]))
+        for key, column in zip(envelope.keys, envelope.cols, strict=True):
+            first, last = column_bounds(column)
+            known = self._touched.get(key)
+            if known is None:
+                self._touched[key] = first, last
+            elif first < known[0] or last > known[1]:
+                self._touched[key] = min(first, known[0]), max(last, known[1])
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, where this process may write one."""
@@ -217,7 +225,6 @@ def _opened(folder: Path) -> ParquetStore:
         return ParquetStore(folder)
 
 
-def unreadable(index: int, error: str) -> Finding:
-    """The finding of an entry that means nothing, or speaks for somebody else."""
-    numbers = (("error", error[:200]),)
-    return Finding("unreadable_entry", f"entry {index}", 0, Severity.ERROR, numbers)
+def signer_of(entry: Entry) -> str:
+    """Who signed an entry of the journal."""
+    return split(entry.note)[1][0].name

@@ -22,16 +22,18 @@ from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from footprint.restatement import Touched, batches_around, reach, restated
 from footprint.timeline import OPEN, Batch
-from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, unreadable
+from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
 from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import odd_chains, unknown_instruments
+from ingest.site_findings import OddChains, unknown_instruments
 from ingest.stored_readings import StoredReadings
+from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
+from mrv.measurement.law import DIP_RUN
 from mrv.series import SeriesKey
 
 __all__ = ["SEGMENT", "SEGMENTS", "EngineShell", "Revision"]
@@ -44,8 +46,9 @@ AHEAD = 200
 """Batches whose readings are read together."""
 CHANGES = 1000
 """Changes of results that are remembered for those who follow them."""
-NEAR = 5
-"""Good readings on either side of new ones whose windows they may change."""
+NEAR = 2 * DIP_RUN + 2
+"""Good readings before new ones whose steps they may change: a decision looks so many ahead as may
+be passed over, and a step may have passed over as many."""
 
 
 class EngineShell(EngineIntake):
@@ -65,7 +68,7 @@ class EngineShell(EngineIntake):
         self._changed = threading.Condition()
         self._history: deque[tuple[int, str]] = deque(maxlen=CHANGES)
         self._followers: list[Callable[[], object]] = []
-        self._chain_findings_at: tuple[int, list[Finding]] = (-1, [])
+        self._odd_chains = OddChains()
         self.demand = OnDemand()
         if folder is None:
             self._kernels = kernels or PYTHON
@@ -89,7 +92,9 @@ class EngineShell(EngineIntake):
         self._everything = not based
         for index in self.readings.tables:
             self._table(self._journal.entry(index))
-        self.entry_findings += [unreadable(i, text) for i, text in self.readings.unreadable]
+        for index, text in self.readings.unsigned:
+            signer = signer_of(self._journal.entry(index))
+            self.unreadable.learn((signer, 1, index, index, text))
         for entry in self._journal.entries(min(based, sealed), sealed):
             if entry.kind is EntryKind.ENVELOPE:
                 self._touch(entry)
@@ -172,7 +177,8 @@ class EngineShell(EngineIntake):
 
     def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
         near = self.readings.read(key, first, last + 1, NEAR)
-        return reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
+        low, high = reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
+        return low, high if high == OPEN else max(high, self.engine.reaches(key.channel, last))
 
     def refresh(
         self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
@@ -197,7 +203,14 @@ class EngineShell(EngineIntake):
         self._tell(changed)
         if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
             self.save()
+            self._trim()
+        elif len(wanted) > AHEAD:
+            self._trim()
         return changed
+
+    def _trim(self) -> None:
+        with self._lock:
+            self.engine.trim()
 
     def _tell(self, changed: Sequence[str]) -> None:
         """Tell everybody who waits or follows that these batches have other results."""
@@ -282,7 +295,13 @@ class EngineShell(EngineIntake):
 
     def batch_findings(self) -> Counter[str]:
         """Findings of the batches' results by rule, without looking at anything else."""
-        return Counter(f.rule for result in self.results.values() for f in result.findings)
+        return +self.results.rules
+
+    def _findings_of_results(self) -> Iterator[Finding]:
+        for name in self.results:
+            result = self.results.get(name)  # the engine may have let go of it meanwhile
+            if result is not None:
+                yield from result.findings
 
     @contextmanager
     def held(self) -> Iterator[Engine]:
@@ -309,29 +328,25 @@ class EngineShell(EngineIntake):
             found: set[Finding] = set(self.entry_findings)
             found.update(self.engine.knowledge.all_findings())
             found.update(self.engine.meter_findings())
-            found.update(self._chain_findings())
+            found.update(self._odd_chains.findings(self.readings))
             found.update(unknown_instruments(self.engine.knowledge, self.readings))
             return sorted(found)
 
     def findings(self) -> list[Finding]:
-        """All findings, without twins, sorted."""
+        """All findings, without twins, sorted.
+
+        What needs the history is looked at beside the engine, which goes on meanwhile.
+        """
         with self._lock:
             found = set(self.site_findings())
-            for result in self.results.values():
-                found.update(result.findings)
-            for entry in books(self.engine):
-                found.update(entry.findings)
-            plants = self.engine.knowledge.plants
-            if plants and plants[-1][1].balances:
-                found.update(balance_findings(balance_windows(self.engine, plants[-1][1])))
-            return sorted(found)
-
-    def _chain_findings(self) -> list[Finding]:
-        """Equivocations, clock steps and forks; looked for again where a chain has grown."""
-        size = sum(len(chain) for _, chain in self.readings.chains())
-        if self._chain_findings_at[0] != size:
-            self._chain_findings_at = (size, list(odd_chains(self.readings)))
-        return self._chain_findings_at[1]
+            beside = Engine(self.engine.knowledge, self.readings, self._kernels)
+        found.update(self._findings_of_results())
+        for entry in books(beside):
+            found.update(entry.findings)
+        plants = beside.knowledge.plants
+        if plants and plants[-1][1].balances:
+            found.update(balance_findings(balance_windows(beside, plants[-1][1])))
+        return sorted(found)
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Throw all views away and build them from the journal. Raises JournalError.
@@ -347,15 +362,18 @@ class EngineShell(EngineIntake):
                     )
                 self.readings.store.clear()
                 self.readings = StoredReadings(self.readings.store, self._envelope)
+                self.unreadable = self.readings.unreadable
             else:
                 self.readings = MemoryReadings()
+                self.unreadable = UnreadableEntries()
             self.results.clear()
             self._based = 0
             self.facts, self._index, self._memory_readings = [], 0, 0
-            self.entry_findings, self._everything, self._understood = [], True, 0
+            self._everything, self._understood = True, 0
             self._touched.clear()
             self._told.clear()
             self._wanted.clear()
+            self._odd_chains = OddChains()
             self.engine = Engine(Knowledge(()), self.readings, self._kernels)
             self.catch_up(progress)
 

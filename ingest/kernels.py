@@ -7,6 +7,7 @@ there each function is replaced by its compiled self, so that they call each oth
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -37,6 +38,8 @@ FUNCTIONS = (
 """Functions of the law, callees first."""
 ROOM = 9.0e18
 """What a sum may reach, with room for the rounding of the bound, below 2⁶³."""
+LONG_MS = 10**12
+"""Time beyond which the plausible rate no longer bounds a step (`law.plausible_increment`), ms."""
 PRIVATE = "ingest._compiled_law"
 """Name of the private copy."""
 
@@ -120,12 +123,34 @@ def fits_by(measure: Callable[..., tuple[float, float, int]]) -> Callable[..., b
             v, ok = np.asarray(series.v, dtype=np.int64), np.asarray(series.ok, dtype=np.int8)
         except OverflowError:
             return False
+        if not len(v):
+            return True
+        if any((b - a) * law.MILLION >= ROOM for a, b in itertools.pairwise(parameters.load)):
+            return False  # where between two points a load lies is told in millionths
+        low, high = int(v.min()), int(v.max())
+        if counter and _plausibly_fits(series, parameters, low, high, factor):
+            return True
         largest, most, falls = measure(v, ok, counter)
         if counter:
             most += falls * max(parameters.modulus, min(largest, law.MAX_INCREMENT))
         return most * factor < ROOM and largest < ROOM
 
     return fits
+
+
+def _plausibly_fits(
+    series: Series, parameters: LawParameters, low: int, high: int, factor: int
+) -> bool:
+    """Whether the largest plausible rate alone bounds what a counter can have counted.
+
+    Every step counts at most what the rate allows in its time (`law.plausible_increment`); what it
+    does not allow is withheld and bounded by how far the values lie apart.
+    """
+    size, time = len(series), (int(series.t[-1]) - int(series.t[0])) // NS_PER_MS
+    if parameters.max_rate <= 0 or time > LONG_MS:
+        return False
+    counted = parameters.max_rate * 11 // 10 * time // law.MS_PER_HOUR + 2 * size
+    return counted * factor < ROOM and size * (max(high, 0) - min(low, 0)) < ROOM
 
 
 def _exercise(made: Kernels) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 LANE_MESSAGES = 1000
@@ -64,22 +65,37 @@ class Lanes(Generic[T]):
 
     def put(self, name: str, item: T, size: int) -> bool:
         """Queue an item of `size` bytes, waiting while the lane is full; False once closed."""
+        while (taken := self.put_some(name, [(item, size)], None)) == 0:
+            pass
+        return taken is not None
+
+    def put_some(
+        self, name: str, items: Sequence[tuple[T, int]], patience: float | None
+    ) -> int | None:
+        """Queue items with their bytes in order, as many as the lane has room for; how many.
+
+        Waits for room for the first one, `patience` s at the most; None once closed.
+        """
         with self._filled:
-            while not self._closed and not self._fits(name, size):
-                self._room.wait()
+            if not self._closed and not self._fits(name, items[0][1]):
+                self._room.wait(patience)
             if self._closed:
-                return False
-            lane = self._lanes.get(name)
-            if lane is None:
-                lane = self._lanes[name] = _Lane(name)
-                self._turn.append(lane)
-            lane.items.append((item, size))
-            lane.bytes += size
-            self._count += 1
-            self._bytes += size
-            if self._count <= 2:  # the worker waits for the first, and a moment for a second
+                return None
+            lane, before, count = self._lanes.get(name), self._count, 0
+            for item, size in items:
+                if not self._fits(name, size):
+                    break
+                if lane is None:
+                    lane = self._lanes[name] = _Lane(name)
+                    self._turn.append(lane)
+                lane.items.append((item, size))
+                lane.bytes += size
+                self._bytes += size
+                count += 1
+            self._count += count
+            if before < 2 and count:  # the worker waits for the first, and a moment for a second
                 self._filled.notify()
-        return True
+        return count
 
     def take(self, most: int, idle: float, share: float) -> list[T] | None:
         """Up to `most` items, one of each lane in turn; None once closed.
@@ -107,6 +123,9 @@ class Lanes(Generic[T]):
             self._count -= len(group)
             self._room.notify_all()
         return group
+
+    def __len__(self) -> int:
+        return self._count
 
     def waiting(self) -> dict[str, int]:
         """Messages that wait, by lane."""

@@ -1,208 +1,37 @@
 """A block of chain links in columns: what completeness needs of the envelopes of one stream.
 
-A million envelopes as objects take half a gigabyte; in columns they take a tenth, come from disk
-in one read, and a walk along an unbroken run is one search.
+A million envelopes as objects take half a gigabyte; in columns they take a quarter of that, come
+from disk in one read, and a walk along an unbroken run is one search.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ingest.segment import place_of
-from mrv.reporting.clock_watch import ClockWatch
+from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
+from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
-HASH_BYTES = 32
-"""Length of an identity, bytes."""
-TRUSTED, STOPS = 1, 2
-"""Bits of `flags`."""
-_FIELDS: Any = [
-    pa.field("agent", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("stream", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("epoch", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("boot", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("seq", pa.int64()),
-    pa.field("identity", pa.binary(HASH_BYTES)),
-    pa.field("prev", pa.binary()),
-    pa.field("t_first", pa.int64()),
-    pa.field("t_last", pa.int64()),
-    pa.field("t", pa.int64()),
-    pa.field("mono", pa.int64()),
-    pa.field("flags", pa.int8()),
-]
-SCHEMA = pa.schema(_FIELDS)
-"""Columns, sorted by (agent, stream, epoch, seq, identity); `prev` null = the row before."""
-META = b"meterprint.index"
-"""Metadata key of everything else an index part says."""
-ROW_GROUP = 32_768
-DELTAS = ("seq", "t_first", "t_last", "t", "mono")
-"""Columns kept as differences."""
 
+class Names:
+    """A column of names as numbers."""
 
-def render_links(chains: Mapping[tuple[str, str], Sequence[ChainLink]], meta: Any) -> bytes:
-    """Bytes of an index part: the links of each (agent, stream), and its metadata."""
-    columns: dict[str, list[Any]] = {field.name: [] for field in _FIELDS}
-    for (agent, stream), links in sorted(chains.items()):
-        before: ChainLink | None = None
-        for link in sorted(links, key=lambda item: (item.epoch, item.seq, item.identity)):
-            follows = before is not None and (before.epoch, before.seq + 1, before.identity) == (
-                link.epoch,
-                link.seq,
-                link.prev,
-            )
-            values = (
-                agent,
-                stream,
-                link.epoch,
-                link.boot,
-                link.seq,
-                bytes.fromhex(link.identity),
-                None if follows else link.prev.encode(),
-                link.t_first,
-                link.t_last,
-                link.t,
-                link.mono,
-                TRUSTED * link.trusted | STOPS * link.stops,
-            )
-            for name, value in zip(columns, values, strict=True):
-                columns[name].append(value)
-            before = link
-    arrays = [pa.array(columns[field.name], field.type) for field in _FIELDS]
-    return _render(pa.Table.from_arrays(arrays, schema=SCHEMA), meta)
+    def __init__(self, column: Any) -> None:
+        coded = column.combine_chunks()
+        used, self.codes = np.unique(coded.indices.to_numpy(), return_inverse=True)
+        self.known: list[str] = coded.dictionary.take(pa.array(used)).to_pylist()
 
+    def __getitem__(self, row: int) -> str:
+        return self.known[int(self.codes[row])]
 
-def _render(table: Any, meta: Any) -> bytes:
-    table = table.replace_schema_metadata({META: json.dumps(meta).encode()})
-    sink = pa.BufferOutputStream()
-    options: Any = {
-        "compression": "zstd",
-        "row_group_size": ROW_GROUP,
-        "use_dictionary": ["agent", "stream", "epoch", "boot", "flags"],
-        "column_encoding": dict.fromkeys(DELTAS, "DELTA_BINARY_PACKED"),
-        "write_page_checksum": True,
-    }
-    pq.write_table(table, sink, **options)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def merge_parts(paths: Sequence[Any]) -> bytes:
-    """Bytes of one index part that says what several say."""
-    tables = [pq.read_table(path) for path in paths]
-    metas = [json.loads(table.schema.metadata[META]) for table in tables]
-    table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables]).unify_dictionaries()
-    keys = ("agent", "stream", "epoch", "seq", "identity")
-    plain = pa.table({k: _decoded(table[k]) for k in keys})
-    order = pc.sort_indices(plain, sort_keys=[(k, "ascending") for k in keys]).to_numpy()
-    table = table.take(pa.array(order))
-    identities = table["identity"].to_pylist()
-    names = dict(zip(order.tolist(), identities, strict=True))
-    prev = table["prev"].to_pylist()
-    apart = np.append(True, order[1:] != order[:-1] + 1)
-    for row in np.flatnonzero(apart):
-        if prev[row] is None:
-            prev[row] = names[int(order[row]) - 1].hex().encode()
-    table = table.set_column(
-        table.schema.get_field_index("prev"), _FIELDS[6], pa.array(prev, pa.binary())
-    )
-    return _render(table.combine_chunks(), _merged_meta(metas))
-
-
-def _decoded(column: Any) -> Any:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _merged_meta(metas: Sequence[Any]) -> Any:
-    links: dict[tuple[str, str], list[Any]] = {}
-    for meta in metas:
-        for agent, stream, count, low, high, epochs in meta["links"]:
-            held = links.setdefault((agent, stream), [agent, stream, 0, low, high, {}])
-            held[2] += count
-            held[3], held[4] = min(held[3], low), max(held[4], high)
-            for epoch, seq in epochs:
-                held[5][epoch] = max(held[5].get(epoch, 0), seq)
-    tags: dict[tuple[str, ...], list[Any]] = {}
-    for meta in metas:
-        for *place, low, high in meta["tags"]:
-            known = tags.setdefault(tuple(place), [*place, low, high])
-            known[4], known[5] = min(known[4], low), max(known[5], high)
-    late: dict[tuple[str, str], list[Any]] = {}
-    for meta in metas:
-        for agent, stream, count, since in meta["late"]:
-            held = late.setdefault((agent, stream), [agent, stream, 0, since])
-            held[2], held[3] = held[2] + count, min(held[3], since)
-    return {
-        "clocks": _merged_clocks(metas),
-        "late": [late[place] for place in sorted(late)],
-        "readings": sum(meta["readings"] for meta in metas),
-        "links": [[*held[:5], sorted(held[5].items())] for _, held in sorted(links.items())],
-        "tags": [tags[place] for place in sorted(tags)],
-        **{
-            name: [
-                list(row) for row in sorted({tuple(row) for m in metas for row in m.get(name, ())})
-            ]
-            for name in (
-                "sources",
-                "gaps",
-                "lengths",
-                "equivocations",
-                "tables",
-                "unreadable",
-            )
-        },
-    }
-
-
-def _merged_clocks(metas: Sequence[Any]) -> list[list[Any]]:
-    """One row a boot: [agent, stream, boot, the numbers of its `BootClock`]."""
-    watches: dict[tuple[str, str], ClockWatch] = {}
-    for meta in metas:
-        for agent, stream, boot, *numbers in meta.get("clocks", ()):
-            watches.setdefault((agent, stream), ClockWatch()).merge(boot, map(int, numbers))
-    return [
-        [*place, boot, *clock.numbers()]
-        for place, watch in sorted(watches.items())
-        for boot, clock in sorted(watch.boots.items())
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much of a stream an index part holds, known without reading its links."""
-
-    count: int
-    """Links."""
-    t_min: int
-    """Earliest reading or event, ns UTC."""
-    t_max: int
-    """Latest one, ns UTC."""
-    epochs: tuple[tuple[str, int], ...]
-    """Epochs with their highest number."""
-
-
-def extents(chains: Mapping[tuple[str, str], Sequence[ChainLink]]) -> list[list[Any]]:
-    """Extents as the metadata carry them: [agent, stream, count, t_min, t_max, epochs]."""
-    found = []
-    for (agent, stream), links in sorted(chains.items()):
-        if links:
-            epochs: dict[str, int] = {}
-            for link in links:
-                epochs[link.epoch] = max(epochs.get(link.epoch, 0), link.seq)
-            low, high = min(x.t_first for x in links), max(x.t_last for x in links)
-            found.append([agent, stream, len(links), low, high, sorted(epochs.items())])
-    return found
-
-
-def read_meta(path: Any) -> Any:
-    """Metadata of an index part."""
-    return json.loads(pq.read_schema(path).metadata[META])
+    def among(self, names: Collection[str]) -> Any:
+        """Of each row, whether its name is one of these."""
+        wanted = np.array([name in names for name in self.known])
+        return wanted[self.codes]
 
 
 class LinkBlock:
@@ -210,19 +39,17 @@ class LinkBlock:
 
     def __init__(self, table: Any) -> None:
         self._agent, self._stream = table["agent"][0].as_py(), table["stream"][0].as_py()
-        self._epoch = _texts(table["epoch"])
-        self._boot = _texts(table["boot"])
+        self._epoch, self._boot = Names(table["epoch"]), Names(table["boot"])
         self.seq = table["seq"].to_numpy()
-        self._identity = np.frombuffer(b"".join(table["identity"].to_pylist()), np.uint8).reshape(
-            -1, HASH_BYTES
-        )
-        self._prev: list[bytes | None] = table["prev"].to_pylist()
+        self._identity = identities(table["identity"])
+        prev = table["prev"].combine_chunks()
+        self.breaks = np.flatnonzero(prev.is_valid().to_numpy(zero_copy_only=False))
+        self._stated = dict(zip(self.breaks.tolist(), prev.drop_null().to_pylist(), strict=True))
         self.t_first = table["t_first"].to_numpy()
         self.t_last = table["t_last"].to_numpy()
         self._t = table["t"].to_numpy()
         self._mono = table["mono"].to_numpy()
         self._flags = table["flags"].to_numpy()
-        self.breaks = np.array([i for i, p in enumerate(self._prev) if p is not None], np.int64)
         self._by_end = np.lexsort((self.seq, self.t_last))
         self._ends = self.t_last[self._by_end]
         vouched = (self._flags[self._by_end] & TRUSTED) > 0
@@ -253,8 +80,8 @@ class LinkBlock:
 
     def prev(self, row: int) -> str:
         """Identity of the envelope before."""
-        held = self._prev[row]
-        return bytes(self._identity[row - 1]).hex() if held is None else held.decode()
+        stated: bytes | None = self._stated.get(row)
+        return bytes(self._identity[row - 1]).hex() if stated is None else stated.decode()
 
     def link(self, row: int) -> ChainLink:
         """The link of a row; its agent and stream are the block's."""
@@ -322,40 +149,37 @@ class LinkBlock:
     def wanted(self, start: int, end: int) -> dict[str, tuple[int, int]]:
         """Lowest and highest number, by epoch, of links with readings in [start, end]."""
         rows = np.flatnonzero((self.t_last >= start) & (self.t_first <= end))
+        codes, seq = self._epoch.codes[rows], self.seq[rows]
         found: dict[str, tuple[int, int]] = {}
-        for row in rows:
-            epoch, seq = self._epoch[row], int(self.seq[row])
-            low, high = found.get(epoch, (seq, seq))
-            found[epoch] = (min(low, seq), max(high, seq))
+        for code in np.unique(codes).tolist():
+            mine = seq[codes == code]
+            found[self._epoch.known[code]] = (int(mine.min()), int(mine.max()))
         return found
 
     def of_epochs(self, ranges: Mapping[str, tuple[int, int]]) -> list[ChainLink]:
         """Links whose number lies in the range of their epoch."""
-        found = []
-        for row in range(len(self)):
-            bounds = ranges.get(self._epoch[row])
-            if bounds is not None and bounds[0] <= self.seq[row] <= bounds[1]:
-                found.append(self.link(row))
-        return found
+        wanted = np.zeros(len(self), bool)
+        for epoch, (low, high) in ranges.items():
+            wanted |= self._epoch.among([epoch]) & (self.seq >= low) & (self.seq <= high)
+        return [self.link(row) for row in np.flatnonzero(wanted).tolist()]
 
     def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
         """Links of some boots."""
-        return [self.link(int(i)) for i in np.flatnonzero(np.isin(self._boot, list(boots)))]
+        return [self.link(row) for row in np.flatnonzero(self._boot.among(boots)).tolist()]
 
     def at(self, epoch: str, seq: int) -> list[ChainLink]:
         """Links of a place; two where the agent equivocated."""
-        return [
-            self.link(int(i)) for i in np.flatnonzero(self.seq == seq) if self._epoch[i] == epoch
-        ]
+        rows = np.flatnonzero((self.seq == seq) & self._epoch.among([epoch]))
+        return [self.link(row) for row in rows.tolist()]
 
     def steps(self) -> list[tuple[ChainLink, int]]:
         """Clock steps inside the block's runs: see `mrv.reporting.completeness.clock_steps`."""
         moved = np.diff(self._t) - np.diff(self._mono)
-        rows = np.flatnonzero(np.abs(moved) > CLOCK_STEP_NS) + 1
+        rows = (np.flatnonzero(np.abs(moved) > CLOCK_STEP_NS) + 1).tolist()
         return [
-            (self.link(int(row)), int(moved[row - 1]))
+            (self.link(row), int(moved[row - 1]))
             for row in rows
-            if self._prev[row] is None
+            if row not in self._stated
             and self._boot[row]
             and self._boot[row] == self._boot[row - 1]
         ]
@@ -363,27 +187,8 @@ class LinkBlock:
     def followed(self, identity: str) -> bool:
         """Whether a row of a run follows the envelope."""
         row = self.row_of(identity)
-        return row is not None and row + 1 < len(self) and self._prev[row + 1] is None
+        return row is not None and row + 1 < len(self) and row + 1 not in self._stated
 
     def loose(self) -> list[ChainLink]:
         """Links that do not follow the row before them."""
         return [self.link(int(row)) for row in self.breaks]
-
-
-def _texts(column: Any) -> Any:
-    return np.array(_decoded(column).to_pylist(), object)
-
-
-def read_blocks(path: Any, first: int, count: int) -> LinkBlock:
-    """Rows [first, first + count) of an index part as a block."""
-    file = pq.ParquetFile(path)
-    start, groups = 0, []
-    offset = None
-    for number in range(file.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        if start < first + count and start + rows > first:
-            groups.append(number)
-            offset = start if offset is None else offset
-        start += rows
-    table = file.read_row_groups(groups).slice(first - (offset or 0), count)
-    return LinkBlock(table)

@@ -1,14 +1,18 @@
-"""Receives MQTT messages in bulk and acknowledges them when told to (ADR 26).
+"""Receives MQTT messages in bulk and acknowledges them when told to (ADR 26, 31).
 
-One socket, one thread: whatever the kernel has is taken at once, whatever is acknowledged goes out
-in one piece. `paho` gives and acknowledges messages one by one, three system calls each, which is
-most of the cost where a message is one reading.
+One socket: whatever the kernel has is taken at once, whatever is acknowledged goes out in one
+piece. `paho` gives and acknowledges messages one by one, three system calls each, which is most of
+the cost where a message is one reading. One thread connects and receives; any thread acknowledges,
+and never waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +24,16 @@ from mrv.errors import MeterprintError, WireError
 
 KEEPALIVE_S = 30
 """Keep-alive told to the broker; half of it without sending and we ping."""
+ANSWER_S = 10.0
+"""How long the broker may take to answer a connection, or to read what we send it."""
 TAKE = 1 << 18
 """Most bytes taken from the socket at once."""
 AT_ONCE = 500
 """Most messages given at once."""
 MAX_MESSAGE = 64 * 1024
 """Bytes kept of one message; a longer one is cut short and told so."""
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""The socket has nothing to give, or no room."""
 
 
 class FeedLost(MeterprintError):
@@ -61,38 +69,47 @@ class Arrived(NamedTuple):
     """Packet id to acknowledge, 0 = none."""
     again: bool
     """Whether the broker says it has sent it before."""
-    cut: bool
-    """Whether it was longer than MAX_MESSAGE."""
+    cut: int
+    """Bytes by which it was longer than what is kept of it, 0 = it is whole."""
     retained: bool
     """Whether the broker had kept it from before we subscribed (MQTT 3.1.1 §3.3.1.3)."""
 
 
 class MqttFeed:
-    """A connection with a persistent session: what is not acknowledged comes again."""
+    """A connection with a persistent session: what is not acknowledged comes again.
+
+    `connection` counts the connections made: a message is acknowledged on the one it came by, as
+    the broker gives its packet id to it anew on the next.
+    """
 
     def __init__(self, address: BrokerAddress, client: str, filters: Sequence[str]) -> None:
         self._address = address
         self._client = client
         self._filters = tuple(filters)
         self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
         self._splitter = wire.Splitter()
-        self._waiting: list[tuple[int, bytes, bool]] = []
+        self._waiting: list[tuple[int, bytes, int]] = []
+        self._out = bytearray()
+        self._stuck = 0.0
         self._sent = 0.0
         self._pinged = 0.0
+        self._asked: dict[int, tuple[str, ...]] = {}
+        self._mid = 0
+        self.connection = 0
         self.session_present = False
         """Whether the broker knew us."""
-        self.subscribed = False
-        """Whether it has answered our subscription; a known session's messages come before."""
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether it has answered our subscriptions; a known session's messages come before."""
+        return self._mid > 0 and not self._asked
 
     def connect(self) -> None:
         """Connect and ask for the topics; `receive` takes the answer. Raises FeedLost."""
         address = self._address
-        self._splitter = wire.Splitter(MAX_MESSAGE + (1 << 16))
-        self._waiting = []
-        self._pinged = 0.0
-        self.subscribed = False
         try:
-            plain = socket.create_connection((address.host, address.port), timeout=10)
+            plain = socket.create_connection((address.host, address.port), timeout=ANSWER_S)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = address.tls
             if address.ca is not None:
@@ -104,7 +121,14 @@ class MqttFeed:
                 f"no MQTT broker answers on {address.host}:{address.port}: {error}",
                 hint="is it running, and is its address right?",
             ) from error
-        self._socket = plain
+        plain.setblocking(False)
+        with self._lock:
+            self._splitter = wire.Splitter(MAX_MESSAGE + (1 << 16))
+            self._waiting, self._out = [], bytearray()
+            self._pinged = self._stuck = 0.0
+            self._asked, self._mid = {}, 0
+            self._socket = plain
+            self.connection += 1
         self._send(
             wire.connect(
                 self._client,
@@ -117,114 +141,169 @@ class MqttFeed:
         answer = self._expect(wire.CONNACK)
         if len(answer) != 2 or answer[1]:
             code = answer[1] if len(answer) == 2 else -1
-            self.close()
-            raise FeedLost(
+            raise self._lost(
                 f"{address.host}:{address.port} refuses us: {wire.REFUSALS.get(code, code)}",
-                hint="check user name, password and access rights at the broker",
+                "check user name, password and access rights at the broker",
             )
         self.session_present = bool(answer[0] & 1)
-        self._send(wire.subscribe(1, self._filters))
+        self.listen(())
+
+    def listen(self, filters: Sequence[str]) -> None:
+        """Ask for more topics, now and at each connection; without any, for all there are."""
+        with self._lock:
+            self._filters += tuple(filters)
+            if self._socket is None or (filters and not self._mid):
+                return  # the next subscription has them
+            self._mid += 1
+            self._asked[self._mid] = tuple(filters) or self._filters
+            packet = wire.subscribe(self._mid, self._asked[self._mid])
+        self._send(packet)
 
     def _granted(self, body: bytes) -> None:
-        """Take the broker's answer to our subscription (§3.9). Raises FeedLost."""
+        """Take the broker's answer to a subscription (§3.9). Raises FeedLost."""
+        asked = self._asked.get(int.from_bytes(body[:2], "big"))
+        if asked is None:
+            return
         granted = body[2:]
-        refused = [name for name, code in zip(self._filters, granted, strict=False) if code > 2]
-        if refused or len(granted) != len(self._filters):
+        refused = [name for name, code in zip(asked, granted, strict=False) if code > 2]
+        if refused or len(granted) != len(asked):
             address = self._address
-            self.close()
-            raise FeedLost(
+            raise self._lost(
                 f"{address.host}:{address.port} does not let us read {', '.join(refused)}",
-                hint="allow the bridge to read these topics at the broker",
+                f"allow {self._client} to read these topics at the broker",
             )
-        self.subscribed = True
+        del self._asked[int.from_bytes(body[:2], "big")]
 
     def _expect(self, kind: int) -> bytes:
         """The first packet, of a kind; what comes after it waits. Raises FeedLost."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + ANSWER_S
         while time.monotonic() < until:
-            packets = self._read(1.0)
+            packets = self._read(min(1.0, ANSWER_S))
             if packets and packets[0][0] & 0xF0 == kind:
                 self._waiting = packets[1:]
                 return packets[0][1]
             if packets:
                 break
+        raise self._lost(f"the broker does not answer with a packet of kind {kind:#x}")
+
+    def _lost(self, why: str, hint: str = "") -> FeedLost:
         self.close()
-        raise FeedLost(f"the broker does not answer with a packet of kind {kind:#x}")
+        return FeedLost(why, hint=hint)
 
     def _send(self, data: bytes) -> None:
-        if self._socket is None:
-            raise FeedLost("not connected")
-        try:
-            self._socket.settimeout(10)
-            self._socket.sendall(data)
-        except OSError as error:
-            self.close()
-            raise FeedLost(f"the connection broke: {error}") from error
-        self._sent = time.monotonic()
+        """Send, or keep for when there is room. A broken connection shows at the next read."""
+        with self._lock:
+            if self._socket is None:
+                return
+            self._out += data
+            self._sent = time.monotonic()
+            self._push(self._socket)
 
-    def _read(self, timeout: float) -> list[tuple[int, bytes, bool]]:
-        if self._socket is None:
+    def _push(self, connection: socket.socket) -> None:
+        """Send what there is room for. The caller holds the lock."""
+        try:
+            while self._out:
+                del self._out[: connection.send(self._out)]
+        except NOT_NOW:
+            self._stuck = self._stuck or time.monotonic()
+        except OSError:
+            self._out.clear()  # reading fails as well, and says why
+        else:
+            self._stuck = 0.0
+
+    def _read(self, timeout: float) -> list[tuple[int, bytes, int]]:
+        """Packets that are here or come within `timeout` s. Raises FeedLost."""
+        connection = self._socket
+        if connection is None:
             raise FeedLost("not connected")
         try:
-            self._socket.settimeout(max(timeout, 0.0005))
-            data = self._socket.recv(TAKE)
-        except (TimeoutError, ssl.SSLWantReadError):
+            data = self._taken(connection)
+            if data is None:
+                self._wait(connection, timeout)
+                data = self._taken(connection)
+        except (OSError, ValueError) as error:
+            raise self._lost(f"the connection broke: {error}") from error
+        if data is None:
+            if self._stuck and time.monotonic() - self._stuck > ANSWER_S:
+                raise self._lost("the broker does not read what we send it")
             return []
-        except OSError as error:
-            self.close()
-            raise FeedLost(f"the connection broke: {error}") from error
         if not data:
-            self.close()
-            raise FeedLost("the broker closed the connection")
+            raise self._lost("the broker closed the connection")
+        self._pinged = 0.0
         try:
             return self._splitter.feed(data)
         except WireError as error:
-            self.close()
-            raise FeedLost(f"the broker does not speak MQTT: {error}") from error
+            raise self._lost(f"the broker does not speak MQTT: {error}") from error
+
+    def _taken(self, connection: socket.socket) -> bytes | None:
+        """Bytes that are here, None where there are none; b"" at the end of the connection."""
+        with self._lock:
+            if self._out:
+                self._push(connection)
+            try:
+                return connection.recv(TAKE)
+            except NOT_NOW:
+                return None
+
+    def _wait(self, connection: socket.socket, timeout: float) -> None:
+        poll = select.poll()
+        poll.register(connection, select.POLLIN | (select.POLLOUT if self._stuck else 0))
+        poll.poll(max(timeout, 0.0) * 1000)
+
+    def keep_alive(self) -> None:
+        """Ping where nothing was sent for long; for whoever does not receive for a while."""
+        if time.monotonic() - self._sent > KEEPALIVE_S / 2:
+            self._send(wire.PINGREQ)
 
     def receive(self, timeout: float) -> list[Arrived]:
         """Messages that are here, waiting at most `timeout` s for the first. Raises FeedLost."""
         now = time.monotonic()
-        if self._pinged and now - self._pinged > KEEPALIVE_S:
-            self.close()
-            raise FeedLost("the broker does not answer a ping: the connection is half open")
         if not self._pinged and now - self._sent > KEEPALIVE_S / 2:
             self._send(wire.PINGREQ)
             self._pinged = now
-        packets = self._waiting or self._read(timeout)
+        packets = self._waiting or self._read(min(timeout, KEEPALIVE_S / 2))
+        if not packets and self._pinged and now - self._pinged > KEEPALIVE_S:
+            raise self._lost("the broker does not answer a ping: the connection is half open")
         self._waiting = packets[AT_ONCE:]
         found = []
-        for head, body, long in packets[:AT_ONCE]:
+        for head, body, left_out in packets[:AT_ONCE]:
             if head & 0xF0 == wire.PUBLISH:
                 try:
                     topic, payload, mid, again = wire.opened(body, head)
                 except WireError as error:
-                    self.close()
-                    raise FeedLost(f"the broker does not speak MQTT: {error}") from error
-                cut = long or len(payload) > MAX_MESSAGE
-                found.append(Arrived(topic, payload[:MAX_MESSAGE], mid, again, cut, bool(head & 1)))
-            elif head & 0xF0 == wire.PINGRESP:
-                self._pinged = 0.0
+                    raise self._lost(f"the broker does not speak MQTT: {error}") from error
+                cut = left_out
+                if len(payload) > MAX_MESSAGE:
+                    cut += len(payload) - MAX_MESSAGE
+                    payload = payload[:MAX_MESSAGE]
+                found.append(Arrived(topic, payload, mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.SUBACK:
                 self._granted(body)
         return found
 
-    def acknowledge(self, mids: Sequence[int]) -> None:
-        """Say that messages are kept for good. Raises FeedLost."""
-        if mids:
+    def acknowledge(self, mids: Sequence[int], connection: int = 0) -> None:
+        """Say that messages are kept for good; those of an earlier connection come again anyway.
+
+        `connection` is the one they came by, 0 = the present one.
+        """
+        if mids and connection in (0, self.connection):
             self._send(wire.pubacks(mids))
 
     def close(self) -> None:
         """Close the connection; the session stays at the broker."""
-        connection, self._socket = self._socket, None
-        if connection is not None:
-            connection.close()
+        with self._lock:
+            connection, self._socket = self._socket, None
+            if connection is not None:
+                connection.close()
 
     def leave(self) -> None:
         """Say good-bye and close."""
-        if self._socket is not None:
-            try:
-                self._send(wire.DISCONNECT)
-            except FeedLost:
-                return
-            self.close()
+        self._send(wire.DISCONNECT)
+        self.close()
+
+    def interrupt(self) -> None:
+        """Say good-bye and let whoever receives find the connection closed."""
+        self._send(wire.DISCONNECT)
+        with self._lock, contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)

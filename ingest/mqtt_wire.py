@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 packets as bytes, as far as a bridge and a load generator need them.
+"""MQTT 3.1.1 packets as bytes, as far as receiving in bulk and a load generator need them.
 
 OASIS Standard MQTT 3.1.1; section numbers are its own. Nothing in here touches a socket.
 """
@@ -125,8 +125,8 @@ class Splitter:
         self._rest = b""
         self._skip = 0
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes, bool]]:
-        """(first byte, body, whether it was cut short) of each packet now whole. Raises WireError.
+    def feed(self, data: bytes) -> list[tuple[int, bytes, int]]:
+        """(first byte, body, bytes left out of it) of each packet now whole. Raises WireError.
 
         A packet that is too long is told of as soon as the part that is kept is here.
         """
@@ -136,7 +136,7 @@ class Splitter:
             data = data[skipped:]
         if self._rest:
             data = self._rest + data
-        found: list[tuple[int, bytes, bool]] = []
+        found: list[tuple[int, bytes, int]] = []
         at, end = 0, len(data)
         while end - at >= 2:
             size = data[at + 1]
@@ -159,7 +159,7 @@ class Splitter:
             if size > self._limit:
                 if end - start < self._limit:
                     break
-                found.append((data[at], data[start : start + self._limit], True))
+                found.append((data[at], data[start : start + self._limit], size - self._limit))
                 if stop > end:
                     self._skip = stop - end
                     self._rest = b""
@@ -167,7 +167,7 @@ class Splitter:
             elif stop > end:
                 break
             else:
-                found.append((data[at], data[start:stop], False))
+                found.append((data[at], data[start:stop], 0))
             at = stop
         self._rest = data[at:]
         return found

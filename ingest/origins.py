@@ -81,14 +81,16 @@ class Origins:
 
     def save(self) -> None:
         """Write the runs that have changed. Inside a transaction."""
+        gone: list[tuple[int, int]] = []
+        new: list[tuple[int, int, int, bytes]] = []
         for origin in self._touched.values():
             now, before = set(origin.runs), set(origin.stored)
-            gone = [(origin.id, first) for first, _, _ in before - now]
-            new = [(origin.id, f, t, bytes.fromhex(name)) for f, t, name in now - before]
-            kept = {first for _, first, _, _ in new}
-            gone = [row for row in gone if row[1] not in kept]
-            if gone:
-                self._db.executemany("DELETE FROM run WHERE origin=? AND first=?", gone)
-            self._db.executemany("INSERT OR REPLACE INTO run VALUES(?,?,?,?)", new)
+            fresh = now - before
+            starts = {first for first, _, _ in fresh}
+            gone += [(origin.id, first) for first, _, _ in before - now if first not in starts]
+            new += [(origin.id, f, t, bytes.fromhex(name)) for f, t, name in fresh]
             origin.stored = tuple(origin.runs)
+        if gone:
+            self._db.executemany("DELETE FROM run WHERE origin=? AND first=?", gone)
+        self._db.executemany("INSERT OR REPLACE INTO run VALUES(?,?,?,?)", new)
         self._touched.clear()

@@ -10,6 +10,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import structlog
@@ -65,6 +66,18 @@ class Committed:
     """Where it came from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Messages whose form is known; whether their signatures hold may still be found out."""
+
+    messages: Sequence[Message]
+    """What came."""
+    shown: Sequence[Presented | Quarantined]
+    """What each is by its form."""
+    holds: Callable[[], Sequence[bool]]
+    """Whether the signatures of all of them verify, one after the other; waits for it."""
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts since the start, for metrics."""
@@ -118,11 +131,21 @@ class Receiver:
         self.signatures = SignatureCheck()
         self.tally = Tally()
 
-    def _judge(self, messages: Sequence[Message]) -> list[Accepted | Quarantined]:
-        """Decide on each message; the signatures of all are verified together."""
+    def look(self, messages: Sequence[Message], beside: Executor | None = None) -> Looked:
+        """Look at the form of messages, and verify their signatures together.
+
+        `beside` verifies them while the caller does something else.
+        """
         shown = [present(m.payload, m.agent, self._keys_of, m.size) for m in messages]
         signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
-        holds = self.signatures.hold(signed)
+        if beside is None:
+            found = self.signatures.hold(signed)
+            return Looked(messages, shown, lambda: found)
+        return Looked(messages, shown, beside.submit(self.signatures.hold, signed).result)
+
+    def _judge(self, looked: Looked) -> list[Accepted | Quarantined]:
+        """Decide on each message."""
+        messages, shown, holds = looked.messages, looked.shown, looked.holds()
         verdicts: list[Accepted | Quarantined] = []
         place = 0
         for message, each in zip(messages, shown, strict=True):
@@ -140,13 +163,13 @@ class Receiver:
             for m, verdict in zip(messages, verdicts, strict=True)
         ]
 
-    def take(self, messages: Sequence[Message]) -> list[Committed]:
-        """Commit what is validly signed and quarantine the rest.
+    def take(self, messages: Sequence[Message], looked: Looked | None = None) -> list[Committed]:
+        """Commit what is validly signed and quarantine the rest; `looked` where that was done.
 
         Raises JournalError where the disk refuses: then nothing was taken and nothing may be
         acknowledged.
         """
-        verdicts = self._judge(messages)
+        verdicts = self._judge(looked or self.look(messages))
         pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
         started = time.perf_counter()
         placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []

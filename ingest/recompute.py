@@ -17,13 +17,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from footprint.engine import Engine
-from footprint.metering import Activity, Meter
+from footprint.metering import FURTHER, Activity, Meter
 from ingest.kernels import compiled
+from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from mrv.errors import MeterprintError
 from mrv.interval import NS_PER_MS
 from mrv.measurement import law
 from mrv.measurement.activity import LawParameters, WindowSum
+from mrv.measurement.anchor import sure_before
 from mrv.series import Series, SeriesKey
 
 PORTION = 16
@@ -74,10 +76,23 @@ class ChannelSums:
         return found.digest()
 
 
+def _from_a_sure_one(store: ParquetStore, task: ChannelTask, start: int, end: int) -> Rows:
+    """Rows in [start, end) and those beside them, back to where a step is sure to end."""
+    margin = law.MARGIN
+    while True:
+        rows = store.near(task.key, start, end, margin, keep=False)
+        before = int(np.searchsorted(rows.t, start))
+        if int(rows.ok[:before].sum()) < margin:
+            return rows
+        if sure_before(Series(rows.t, rows.v, rows.ok), start, task.law.max_rate):
+            return rows
+        margin *= FURTHER
+
+
 def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
     """The sums of one channel: its windows and the readings next to them."""
     start, end = int(task.cuts[0]) * law.MILLION, int(task.cuts[-1]) * law.MILLION
-    rows = store.near(task.key, start, end, law.MARGIN, keep=False)
+    rows = _from_a_sure_one(store, task, start, end)
     windows, points = len(task.cuts) - 1, len(task.law.load)
     amounts, metered, gaps, withheld = (np.zeros(windows, np.int64) for _ in range(4))
     weights = np.zeros(max(windows * points, 1), np.int64)

@@ -7,6 +7,9 @@ the results and the number of journal entries they rest on.
 from __future__ import annotations
 
 import hashlib
+import json
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,13 +23,15 @@ import msgspec
 from footprint.batch import METHOD, BatchResult, BatchState
 from mrv.measurement.uncertainty import Components
 
-LAYOUT = f"2/{METHOD}"
+LAYOUT = f"3/{METHOD}"
 """Layout of the tables and version of the method; another one is thrown away."""
+HELD = 2000
+"""Results kept in memory besides those not written yet; others are read again when asked for."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS result(
   name TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, mark TEXT NOT NULL,
-  body BLOB NOT NULL)
+  rules TEXT NOT NULL, body BLOB NOT NULL)
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS revision(
   name TEXT NOT NULL, number INTEGER NOT NULL, idx INTEGER NOT NULL, digest TEXT NOT NULL,
@@ -84,7 +89,7 @@ def _mark(result: BatchResult, digest: str) -> str:
 
 
 class ResultStore(MutableMapping[str, BatchResult]):
-    """Results by batch: read when asked for, kept in memory from then on, written by `save`."""
+    """Results by batch: read when asked for, written by `save`; so many stay in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._held: dict[str, BatchResult] = {}
@@ -94,6 +99,9 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Batches whose figure still waits for something."""
         self._marks: dict[str, str] = {}
         self._changed: set[str] = set()
+        self._turn = threading.Lock()
+        self.rules: Counter[str] = Counter()
+        """Findings of all results, by rule."""
         self._revisions: dict[str, list[Revision]] = {}
         self._fresh: list[tuple[str, int]] = []
         self._db: Any = None
@@ -122,8 +130,9 @@ class ResultStore(MutableMapping[str, BatchResult]):
                 self._db.execute(statement)
             return
         self.basis = Basis(int(known["entries"]), str(known["anchor"]))
-        listed = self._db.execute("SELECT name, state, digest, mark FROM result")
-        for name, state, digest, mark in listed:
+        listed = self._db.execute("SELECT name, state, digest, mark, rules FROM result")
+        for name, state, digest, mark, rules in listed:
+            self.rules.update(json.loads(rules))
             self._states[name] = BatchState(state)
             self._digests[name], self._marks[name] = digest, mark
             if self._states[name] is BatchState.PROVISIONAL:
@@ -135,8 +144,21 @@ class ResultStore(MutableMapping[str, BatchResult]):
             if name not in self._states:
                 raise KeyError(name)
             row = self._db.execute("SELECT body FROM result WHERE name=?", (name,)).fetchone()
-            held = self._held[name] = _DECODER.decode(row[0])
+            if row is None:  # it was let go of meanwhile
+                raise KeyError(name)
+            read = _DECODER.decode(row[0])
+            with self._turn:
+                held = self._held.setdefault(name, read)
+                self._let_go()
         return held
+
+    def _let_go(self) -> None:
+        """Keep no more in memory than is allowed, but what is not written yet."""
+        if self._db is None or len(self._held) <= HELD:
+            return
+        spare = len(self._held) - HELD // 2
+        for name in [name for name in self._held if name not in self._changed][:spare]:
+            del self._held[name]
 
     def __setitem__(self, name: str, result: BatchResult) -> None:
         self.put(name, result)
@@ -154,16 +176,32 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self._held[name] = result
             return False
         self._digests.pop(name, None)
-        self._held[name] = result
+        self.rules.subtract(self._rules_of(name))
+        self.rules.update(finding.rule for finding in result.findings)
+        with self._turn:
+            self._changed.add(name)
+            self._held[name] = result
         self._states[name] = result.state
         if result.state is BatchState.PROVISIONAL:
             self.provisional.add(name)
         else:
             self.provisional.discard(name)
-        self._changed.add(name)
         return True
 
+    def _rules_of(self, name: str) -> Counter[str]:
+        """Findings of a result as it is, by rule."""
+        held = self._held.get(name)
+        if held is not None:
+            return Counter(finding.rule for finding in held.findings)
+        if name not in self._states:
+            return Counter()
+        row = self._db.execute("SELECT rules FROM result WHERE name=?", (name,)).fetchone()
+        return Counter(json.loads(row[0]))
+
     def __delitem__(self, name: str) -> None:
+        if name not in self._states:
+            raise KeyError(name)
+        self.rules.subtract(self._rules_of(name))
         del self._states[name]
         self._digests.pop(name, None)
         self._marks.pop(name, None)
@@ -246,7 +284,9 @@ class ResultStore(MutableMapping[str, BatchResult]):
                     self._db.execute("ROLLBACK")
             return
         self.basis = basis
-        self._changed.clear()
+        with self._turn:
+            self._changed.clear()
+            self._let_go()
         self._fresh.clear()
 
     def _write(self) -> None:
@@ -258,12 +298,13 @@ class ResultStore(MutableMapping[str, BatchResult]):
                 digest = self.digest(name)
                 self._marks[name] = _mark(result, digest)
                 self._db.execute(
-                    "INSERT OR REPLACE INTO result VALUES(?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO result VALUES(?,?,?,?,?,?)",
                     (
                         name,
                         result.state.value,
                         digest,
                         self._marks[name],
+                        json.dumps(self._rules_of(name)),
                         _ENCODER.encode(result),
                     ),
                 )
@@ -278,6 +319,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Forget everything."""
         self._held, self._states, self._digests, self._marks = {}, {}, {}, {}
         self.provisional.clear()
+        self.rules.clear()
         self._revisions, self._changed, self._fresh = {}, set(), []
         self.basis = Basis(0, "")
         if self._db is not None:

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.manifest import footer_hash
 from ingest.segment_rows import FAR, Rows, merged, no_rows, place_of
 from ingest.segment_writer import (
     DIRECTORY,
     LENGTH_COLUMN,
     TAG_COLUMN,
     TIME_COLUMN,
-    footer_hash,
     render_segment,
 )
 from mrv.errors import MeterprintError
@@ -102,9 +102,8 @@ class Segment:
             if footer_hash(self.path) != self._footer:
                 raise _unreadable(self.path, "its footer is not what was written")
             try:
-                self._file = pq.ParquetFile(
-                    self.path, memory_map=True, page_checksum_verification=True
-                )
+                # not mapped: the pages of a history that was read would count as our memory
+                self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(self.path, error) from error
             groups = self._file.metadata

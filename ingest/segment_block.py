@@ -54,6 +54,11 @@ class Pieces:
     count: Any
     """Rows of each piece, int64."""
 
+    def part(self, first: int, stop: int, code: int) -> Pieces:
+        """Pieces [first, stop), channels numbered from `code` on."""
+        here = slice(first, stop)
+        return Pieces(self.code[here] - code, self.start[here], self.count[here])
+
 
 def gathered(keys: Sequence[SeriesKey], pieces: Pieces, rows: Rows) -> Block:
     """Pieces that lie anywhere in `rows`, sorted by channel and time.

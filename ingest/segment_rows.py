@@ -61,9 +61,12 @@ def place_of(times: Any, moment: int) -> int:
     return int(times.searchsorted(max(moment, -FAR)))
 
 
+_NONE = Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8))
+
+
 def no_rows() -> Rows:
     """Rows without any."""
-    return Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8))
+    return _NONE
 
 
 def end_to_end(parts: Sequence[Rows]) -> Rows:

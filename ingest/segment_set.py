@@ -148,6 +148,8 @@ def _uncached(segment: Segment, group: int, amounts: bool) -> Rows:
 
 def nearest(rows: Rows, moment: int, margin: int, *, before: bool) -> tuple[Rows, int | None]:
     """The rows next to `moment` up to `margin` good ones, and how far that reaches if it does."""
+    if not len(rows):
+        return rows, None
     if before:
         stop = place_of(rows.t, moment)
         good = np.flatnonzero(rows.ok[:stop])

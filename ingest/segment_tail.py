@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,23 @@ class _Channel:
     """Columns that are in `held`."""
 
 
+BLOCK_ROWS = 131_072
+"""Readings sorted into a segment at once, about."""
+SLAB = 65_536
+"""Readings in one piece of the log, about: a longer array would be copied as it grows."""
+
+
+class _Slab:
+    """A piece of the log."""
+
+    __slots__ = ("dt", "first", "v")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.dt = array("q")
+        self.v = array("q")
+
+
 class Tail:
     """Readings not in a segment yet: one log of all columns, in the order they came.
 
@@ -44,15 +62,12 @@ class Tail:
         self._codes = array("q")
         self._t0 = array("q")
         self._starts = array("q")
-        self._dt = array("q")
-        self._v = array("q")
+        self._slabs = [_Slab(0)]
+        self._firsts = [0]
+        self.count = 0
+        """Readings taken in."""
         self._failed: list[int] = []
         self._extra: dict[int, tuple[int, str]] = {}
-
-    @property
-    def count(self) -> int:
-        """Readings taken in."""
-        return len(self._v)
 
     @property
     def known(self) -> Sequence[SeriesKey]:
@@ -72,13 +87,18 @@ class Tail:
         if channel is None:
             channel = self._channels[key] = _Channel(len(self._keys))
             self._keys.append(key)
-        start = len(self._v)
-        _extend(self._dt, column.dt)
+        slab, start = self._slabs[-1], self.count
+        if len(slab.v) >= SLAB:
+            slab = _Slab(start)
+            self._slabs.append(slab)
+            self._firsts.append(start)
+        _extend(slab.dt, column.dt)
         try:
-            _extend(self._v, column.v)
+            _extend(slab.v, column.v)
         except TypeError:
             self._failed += [start + i for i, v in enumerate(column.v) if v is None]
-            _extend(self._v, [v or 0 for v in column.v])
+            _extend(slab.v, [v or 0 for v in column.v])
+        self.count += len(column.v)
         if column.length or column.tag:
             self._note(start, column)
         channel.chunks.append(len(self._codes))
@@ -97,13 +117,15 @@ class Tail:
     def _column(self, key: SeriesKey, chunk: int) -> Column:
         """A column as it was taken in, but for flags and raw words."""
         start = self._starts[chunk]
-        stop = self._starts[chunk + 1] if chunk + 1 < len(self._starts) else len(self._v)
-        values: list[int | None] = [*self._v[start:stop]]
+        stop = self._starts[chunk + 1] if chunk + 1 < len(self._starts) else self.count
+        slab = self._slabs[bisect_right(self._firsts, start) - 1]
+        here = slice(start - slab.first, stop - slab.first)
+        values: list[int | None] = [*slab.v[here]]
         if self._failed:
             first, last = bisect_left(self._failed, start), bisect_left(self._failed, stop)
             for place in self._failed[first:last]:
                 values[place - start] = None
-        steps, quality = self._dt[start:stop].tolist(), [""] * len(values)
+        steps, quality = slab.dt[here].tolist(), [""] * len(values)
         if not self._extra:
             return Column(key.channel, self._t0[chunk], steps, values, quality)
         extra = [self._extra.get(place, (0, "")) for place in range(start, stop)]
@@ -137,23 +159,29 @@ class Tail:
         t, *_ = held.columns()
         return _copied(held, bisect_left(t, start), bisect_left(t, end))
 
-    def block(self) -> Block | None:
-        """All rows as a segment has them, None where there are none."""
-        if not self._keys:
-            return None
-        by_order = sorted(range(len(self._keys)), key=lambda code: order(self._keys[code]))
-        place = np.empty(len(by_order), np.int64)
-        place[by_order] = np.arange(len(by_order))
+    def blocks(self) -> Iterator[Block]:
+        """All rows as a segment has them, some channels after the other."""
+        codes = sorted(range(len(self._keys)), key=lambda code: order(self._keys[code]))
+        place = np.empty(len(codes), np.int64)
+        place[codes] = np.arange(len(codes))
         starts = np.array(self._starts, np.int64)
-        counts = np.diff(starts, append=len(self._v))
+        counts = np.diff(starts, append=self.count)
         code = place[np.array(self._codes, np.int64)]
+        by_channel = np.argsort(code, kind="stable")
+        pieces = Pieces(code[by_channel], starts[by_channel], counts[by_channel])
         rows = self._rows(starts, counts)
-        keys = [self._keys[code] for code in by_order]
-        return gathered(keys, Pieces(code, starts, counts), rows)
+        firsts = np.flatnonzero(np.append(True, pieces.code[1:] != pieces.code[:-1]))
+        share = (np.cumsum(pieces.count) - pieces.count)[firsts] // BLOCK_ROWS
+        cuts = firsts[np.append(True, share[1:] != share[:-1])]
+        for first, stop in itertools.pairwise([*cuts.tolist(), len(code)]):
+            low, high = int(pieces.code[first]), int(pieces.code[stop - 1]) + 1
+            some = pieces.part(first, stop, low)
+            yield gathered([self._keys[c] for c in codes[low:high]], some, rows)
 
     def _rows(self, starts: Any, counts: Any) -> Rows:
         """The log as arrays of its own: a view would keep it from growing."""
-        passed = np.cumsum(np.array(self._dt, np.int64))
+        passed = np.concatenate([np.array(slab.dt, np.int64) for slab in self._slabs])
+        np.cumsum(passed, out=passed)
         before = np.where(starts > 0, passed[starts - 1], 0)
         passed += np.repeat(np.array(self._t0, np.int64) - before, counts)
         ok = np.ones(len(passed), np.int8)
@@ -164,7 +192,8 @@ class Tail:
             for place, (a, b) in self._extra.items():
                 length[place], tag[place] = a, b
             length, tag = length if length.any() else None, tag if any(tag) else None
-        return Rows(passed, np.array(self._v, np.int64), ok, length, tag)
+        v = np.concatenate([np.array(slab.v, np.int64) for slab in self._slabs])
+        return Rows(passed, v, ok, length, tag)
 
     def append(self, other: Tail) -> None:
         """Take in what another tail has taken in."""

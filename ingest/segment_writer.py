@@ -5,10 +5,8 @@ Nothing but the blocks at hand is in memory, however large the segment becomes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.durable import stream_file
+from ingest.manifest import file_hash, footer_hash
 from ingest.segment_block import Block, block_of
 from ingest.segment_rows import Rows
 from mrv.series import SeriesKey
@@ -171,9 +170,7 @@ def write_segment(path: Path, blocks: Iterable[Block]) -> Written:
         found.append(writer.bounds())
 
     stream_file(path, write, mode=0o644)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Written(*found[0], sha256, footer_hash(path))
+    return Written(*found[0], file_hash(path), footer_hash(path))
 
 
 def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
@@ -183,18 +180,3 @@ def render_segment(channels: Mapping[SeriesKey, Rows]) -> bytes:
     writer.add(block_of(channels))
     writer.close()
     return file.getvalue()
-
-
-def footer_hash(path: Path) -> str:
-    """SHA-256 of a Parquet file's footer, hex; "" where it has none.
-
-    Pages carry checksums of their own, the footer does not (Parquet format, "Checksumming").
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 8, 0))
-        length = int.from_bytes(file.read(4), "little") + 8
-        if length > size:
-            return ""
-        file.seek(size - length)
-        return hashlib.sha256(file.read()).hexdigest()

@@ -6,19 +6,21 @@ their number grows with the logarithm of the history (a log-structured merge tre
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from ingest.durable import replace_file
-from ingest.link_block import merge_parts
+from ingest.durable import stream_file
+from ingest.index_merge import merge_parts
 from ingest.manifest import (
     MANIFEST,
     IndexEntry,
     SegmentEntry,
     claim,
+    file_hash,
+    footer_hash,
     instead,
     read_manifest,
     ripe,
@@ -35,7 +37,9 @@ from mrv.series import Series, SeriesChunk, SeriesKey
 
 LOCK = "writer.lock"
 RETIRED_S = 600.0
-"""A segment that was merged into another is kept so long for those who read by the old list, s."""
+"""A file that was merged into another is kept so long for those who read by the old list, s."""
+WriteIndex = Callable[[BinaryIO], None]
+"""Writes an index part into a file."""
 
 __all__ = ["MANIFEST", "ParquetStore"]
 
@@ -57,6 +61,7 @@ class ParquetStore:
         self._frozen: list[Tail] = []
         self._moves = 0
         self._retired: list[tuple[float, str]] = []
+        self._told: Callable[[Sequence[Path], Path], None] = lambda _old, _new: None
         self._manifest = read_manifest(directory)
         self._segments = SegmentSet(directory)
         self._segments.hold(self._manifest.segments)
@@ -85,6 +90,10 @@ class ParquetStore:
         """Index parts, oldest first."""
         return [self._directory / entry.file for entry in self._manifest.index]
 
+    def when_merged(self, told: Callable[[Sequence[Path], Path], None]) -> None:
+        """Say to whom it is told that index parts were merged into another."""
+        self._told = told
+
     @property
     def entries(self) -> Sequence[SegmentEntry]:
         """Segments as the manifest lists them."""
@@ -109,8 +118,8 @@ class ParquetStore:
     def add(self, envelope: Envelope) -> None:
         """Take an envelope's readings into the tail."""
         with self._lock:
-            for column in envelope.cols:
-                self._tail.add(SeriesKey(envelope.agent, envelope.stream, column.ch), column)
+            for key, column in zip(envelope.keys, envelope.cols, strict=True):
+                self._tail.add(key, column)
 
     def _tails(self) -> tuple[Tail, ...]:
         return (*self._frozen, self._tail)
@@ -207,12 +216,12 @@ class ParquetStore:
             return sorted(known | self._segments.keys())
 
     def flush(
-        self, taken: int | None = None, anchor: str = "", index: bytes | None = None
+        self, taken: int | None = None, anchor: str = "", index: WriteIndex | None = None
     ) -> Path | None:
         """Write the tail as one immutable segment: files, then manifest, each synced.
 
         `taken` journal entries are then in segments, the last one with identity `anchor`; `index`
-        is what was learnt of their envelopes. Returns the index part's file. Raises
+        writes what was learnt of their envelopes. Returns the index part's file. Raises
         MeterprintError where the disk refuses or another process writes here; then the tail
         stays as it was.
         """
@@ -239,29 +248,23 @@ class ParquetStore:
         return path
 
     def _flush(
-        self, frozen: Tail, taken: int | None, anchor: str, index: bytes | None
+        self, frozen: Tail, taken: int | None, anchor: str, index: WriteIndex | None
     ) -> Path | None:
-        block = frozen.block()
-        held = self._manifest
-        entries, parts, path = list(held.segments), list(held.index), None
-        if block is not None:
-            entries.append(self._write([block], 0))
-        if index is not None:
-            parts.append(self._write_index(index, 0))
-            path = self._directory / parts[-1].file
+        entries = [self._write(frozen.blocks(), 0)] if frozen.count else []
+        parts = [] if index is None else [self._write_index(index, 0)]
         with self._lock:
-            same = (entries, parts) == (held.segments, held.index)
-            if not same or taken not in (None, held.taken):
-                was = held.taken, held.anchor
+            held = self._manifest
+            was = held.taken, held.anchor
+            if entries or parts or taken not in (None, held.taken):
                 if taken is not None:
                     held.taken, held.anchor = taken, anchor
                 try:
-                    self._commit(entries, parts)
+                    self._commit([*held.segments, *entries], [*held.index, *parts])
                 except MeterprintError:
                     held.taken, held.anchor = was
                     raise
             self._frozen.remove(frozen)
-        return path
+        return self._directory / parts[0].file if parts else None
 
     def _give_back(self, frozen: Tail) -> None:
         """The tail as it was before a flush that failed, with what came since."""
@@ -279,11 +282,12 @@ class ParquetStore:
             name, level, made.rows, made.t_min, made.t_max, made.sha256, made.footer
         )
 
-    def _write_index(self, data: bytes, level: int) -> IndexEntry:
+    def _write_index(self, write: WriteIndex, level: int) -> IndexEntry:
         with self._lock:
             name = self._manifest.next_file("index")
-        replace_file(self._directory / name, data, mode=0o644)
-        return IndexEntry(name, level, hashlib.sha256(data).hexdigest())
+        path = self._directory / name
+        stream_file(path, write, mode=0o644)
+        return IndexEntry(name, level, file_hash(path), footer_hash(path))
 
     def _commit(self, entries: Sequence[SegmentEntry], index: Sequence[IndexEntry]) -> None:
         """Enter new lists into the manifest and open what is new. Raises FileRefused."""
@@ -300,8 +304,8 @@ class ParquetStore:
     def compact(self) -> bool:
         """Merge segments of one level where there are enough of them; whether it did.
 
-        A merged segment stays a while, a merged index part until the next start: others may read
-        by the old list. Raises MeterprintError where the disk refuses.
+        What was merged stays a while: others may read by the old list. Raises MeterprintError
+        where the disk refuses.
         """
         if not self.writable or not self._merging.acquire(blocking=False):
             return False
@@ -309,29 +313,41 @@ class ParquetStore:
             with self._lock:
                 old, parts = ripe(self._manifest.segments), ripe(self._manifest.index)
             if old:
-                segments = past_cache(self._directory, old)
-                try:
-                    made = self._write(merge_segments(segments), old[0].level + 1)
-                finally:
-                    for segment in segments:
-                        segment.close()
-                with self._lock:
-                    held = self._manifest
-                    self._commit(instead(held.segments, old, made), held.index)
-                    now = time.monotonic()
-                    self._retired += [(now, entry.file) for entry in old]
+                self._merge(old)
             if parts:
-                data = merge_parts([self._directory / part.file for part in parts])
-                entry = self._write_index(data, parts[0].level + 1)
-                with self._lock:
-                    held = self._manifest
-                    self._commit(held.segments, instead(held.index, parts, entry))
+                self._merge_index(parts)
         finally:
             self._merging.release()
         return bool(old or parts)
 
+    def _merge(self, old: Sequence[SegmentEntry]) -> None:
+        segments = past_cache(self._directory, old)
+        try:
+            made = self._write(merge_segments(segments), old[0].level + 1)
+        finally:
+            for segment in segments:
+                segment.close()
+        with self._lock:
+            held = self._manifest
+            self._commit(instead(held.segments, old, made), held.index)
+            self._retire(old)
+
+    def _merge_index(self, parts: Sequence[IndexEntry]) -> None:
+        paths = [self._directory / part.file for part in parts]
+        made = self._write_index(lambda file: merge_parts(file, paths), parts[0].level + 1)
+        with self._lock:
+            held = self._manifest
+            self._commit(held.segments, instead(held.index, parts, made))
+        self._told(paths, self._directory / made.file)
+        with self._lock:
+            self._retire(parts)
+
+    def _retire(self, old: Sequence[SegmentEntry | IndexEntry]) -> None:
+        now = time.monotonic()
+        self._retired += [(now, entry.file) for entry in old]
+
     def _clear_retired(self) -> None:
-        """Delete merged segments nobody reads any more."""
+        """Delete merged files nobody reads any more."""
         gone = time.monotonic() - RETIRED_S
         while self._retired and self._retired[0][0] < gone:
             (self._directory / self._retired.pop(0)[1]).unlink(missing_ok=True)

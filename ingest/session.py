@@ -1,7 +1,8 @@
-"""One MQTT session of ingest: paho with manual acknowledgement, and a handler that may wait.
+"""The session of ingest for what is not envelopes, and for what it says itself: paho.
 
-While the handler waits nothing is read from this session's socket, so the wait reaches the broker
-through TCP, and what it holds for this session stays there. Other sessions go on.
+Acknowledgement is manual and the handler may wait; while it does nothing is read from this
+session's socket, so the wait reaches the broker through TCP, and what it holds for this session
+stays there. Other sessions go on.
 """
 
 from __future__ import annotations
@@ -67,12 +68,6 @@ class Session:
             self._client.connect_async(*self._address, keepalive=30)
         self._client.loop_start()
 
-    def add(self, topics: Sequence[str]) -> None:
-        """Subscribe to more."""
-        self._topics += topics
-        if self._client.is_connected():
-            self._client.subscribe([(topic, 1) for topic in topics])
-
     def _connected(
         self, client: mqtt.Client, _: object, __: object, reason: ReasonCode, *___: Any
     ) -> None:
@@ -92,9 +87,10 @@ class Session:
     def _arrived(self, _: mqtt.Client, __: object, message: mqtt.MQTTMessage) -> None:
         self._handler(self, message)
 
-    def ack(self, mid: int, qos: int) -> None:
-        """Acknowledge a message."""
-        self._client.ack(mid, qos)
+    def acknowledge(self, mids: Sequence[int], _connection: int = 0) -> None:
+        """Acknowledge messages of QoS 1."""
+        for mid in mids:
+            self._client.ack(mid, 1)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 1."""

@@ -1,4 +1,4 @@
-"""Ed25519 signatures of many messages verified at once, beside whatever else Python does (ADR 31).
+"""Ed25519 signatures of many messages verified at once, beside whatever else Python does (ADR 32).
 
 libsodium (PyNaCl) verifies in half the time OpenSSL takes here. What it accepts is accepted; what
 it refuses `PublicKey.verify` decides, so that exactly the same signatures hold as for a verifier.

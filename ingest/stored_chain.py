@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
-from ingest.link_block import Extent, LinkBlock
+from ingest.link_block import LinkBlock
+from ingest.link_cache import SealedBlock
 from mrv.reporting.completeness import (
     ChainLink,
     Closure,
@@ -15,33 +16,15 @@ from mrv.reporting.completeness import (
 )
 
 
-@dataclass(slots=True)
-class SealedBlock:
-    """A block that is read from disk when it is needed."""
-
-    extent: Extent
-    """What it holds."""
-    load: Callable[[], LinkBlock]
-    """Reads it."""
-    held: LinkBlock | None = None
-    """It, once it was read."""
-
-    @property
-    def block(self) -> LinkBlock:
-        """The links."""
-        if self.held is None:
-            self.held = self.load()
-        return self.held
-
-
 class StoredChain(StreamChain):
     """Answers as `StreamChain` does; what is sealed is looked up in blocks, newest first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sealed: list[SealedBlock] = []
+        self.sealed: tuple[SealedBlock, ...] = ()
         self._sealed_epochs: dict[str, int] = {}
         self._sealed_end: int | None = None
+        self._passed: dict[str, tuple[ChainLink, bool]] = {}
         self.sealed_equivocations = self.sealed_late = 0
 
     def __len__(self) -> int:
@@ -53,11 +36,18 @@ class StoredChain(StreamChain):
 
     def attach(self, part: SealedBlock) -> None:
         """Add a block of sealed links."""
-        self.sealed.append(part)
+        self.sealed = (*self.sealed, part)
         for epoch, seq in part.extent.epochs:
             self._sealed_epochs[epoch] = max(self._sealed_epochs.get(epoch, 0), seq)
         if self._sealed_end is None or part.extent.t_max > self._sealed_end:
             self._sealed_end = part.extent.t_max
+
+    def replace(self, old: Collection[Path], new: SealedBlock) -> None:
+        """Look into `new` instead of the blocks of some index parts: it holds what they do."""
+        place = next(n for n, part in enumerate(self.sealed) if part.path in old)
+        kept = [part for part in self.sealed if part.path not in old]
+        self.sealed = (*kept[:place], new, *kept[place:])
+        self._passed.clear()  # what followed nothing in its part may follow in a run now
 
     def forget_hot(self) -> None:
         """Drop the links in memory: they are in an attached block now."""
@@ -84,8 +74,12 @@ class StoredChain(StreamChain):
             if any(name == epoch for name, _ in part.extent.epochs):
                 yield part
 
-    def _sealed_place(self, identity: str) -> tuple[LinkBlock, int] | None:
-        for part in reversed(self.sealed):
+    def _sealed_place(self, identity: str, near: int | None = None) -> tuple[LinkBlock, int] | None:
+        """Block and row of an envelope; looked for first where readings of time `near` are."""
+        parts: Iterable[SealedBlock] = reversed(self.sealed)
+        if near is not None:
+            parts = sorted(parts, key=lambda part: part.apart(near))
+        for part in parts:
             row = part.block.row_of(identity)
             if row is not None:
                 return part.block, row
@@ -139,7 +133,7 @@ class StoredChain(StreamChain):
                 if hot.t_first <= first:
                     return passed, hot
             else:
-                place = self._sealed_place(name)
+                place = self._sealed_place(name, oldest.t_first)
                 if place is None:
                     return Closure.CHAIN_GAP, oldest
                 block, row = place
@@ -218,29 +212,51 @@ class StoredChain(StreamChain):
         times = [time for time in (super().last_time(), self._sealed_end) if time is not None]
         return max(times, default=None)
 
+    def _looked(self) -> tuple[list[tuple[ChainLink, int]], list[ChainLink]]:
+        """Clock steps inside sealed runs, and sealed links that follow no row before them."""
+        for part in self.sealed:
+            part.look()
+        steps = [step for part in self.sealed for step in part.steps or ()]
+        return steps, [link for part in self.sealed for link in part.loose]
+
     def clock_steps(self) -> list[tuple[ChainLink, int]]:
         """Envelopes before which the wall clock was set, and by how much (ns, signed)."""
-        found = [step for part in self.sealed for step in part.block.steps()]
-        loose = [*self._links.values(), *(x for p in self.sealed for x in p.block.loose())]
-        before = [link for item in loose if (link := self.link(item.prev)) is not None]
+        found, sealed = self._looked()
+        loose = [*self._links.values(), *sealed]
+        before = [link for item in loose if (link := self._before_link(item)) is not None]
         found += clock_steps([*loose, *before])
         unique = {link.identity: (link, step) for link, step in found}
         return sorted(unique.values(), key=lambda pair: (pair[0].t, pair[0].identity))
 
+    def _before_link(self, link: ChainLink) -> ChainLink | None:
+        """The link it follows, None where that is not here."""
+        hot = self._links.get(link.prev)
+        if hot is not None or not link.prev:
+            return hot
+        known = self._passed.get(link.identity)
+        if known is None:
+            place = self._sealed_place(link.prev, link.t_first)
+            if place is None:
+                return None
+            block, row = place
+            known = self._passed[link.identity] = block.link(row), block.followed(link.prev)
+        return known[0]
+
     def forks(self) -> list[str]:
         """Identities that more than one envelope follows: an outbox restored from a backup."""
-        loose = [*self._links.values(), *(x for p in self.sealed for x in p.block.loose())]
+        _, sealed = self._looked()
         seen: set[str] = set()
         forked: set[str] = set()
-        for link in loose:
+        for link in (*self._links.values(), *sealed):
             if not link.prev:
                 continue
-            if link.prev in seen or any(p.block.followed(link.prev) for p in self.sealed):
+            self._before_link(link)
+            followed = self._passed.get(link.identity, (None, False))[1]
+            if link.prev in seen or followed:
                 forked.add(link.prev)
             seen.add(link.prev)
         return sorted(forked)
 
     def new_starts(self) -> list[ChainLink]:
         """Envelopes that know of none before them, but for the first."""
-        loose = [x for part in self.sealed for x in part.block.loose()]
-        return new_starts([*self._links.values(), *loose])
+        return new_starts([*self._links.values(), *self._looked()[1]])

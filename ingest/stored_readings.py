@@ -6,8 +6,7 @@ with the history. Everything here is a view of the journal and can be built anew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,19 @@ from footprint.held_series import rows
 from footprint.intake import EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
 from ingest.channel_page import MOST_ROWS, Page
-from ingest.link_block import Extent, extents, read_blocks, read_meta, render_links
-from ingest.segment import Rows
+from ingest.index_part import Extent, extents, read_meta, write_links
+from ingest.link_cache import LinkCache, SealedBlock
+from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
-from ingest.stored_chain import SealedBlock, StoredChain
+from ingest.stored_chain import StoredChain
+from ingest.unreadable import UnreadableEntries
 from mrv.column import Column
 from mrv.envelope import Envelope
 from mrv.reporting.completeness import StreamChain
 from mrv.series import Series, SeriesKey
 
+Place = tuple[str, str]
+"""(agent, stream)."""
 ALL_TIME = (-(2**63), 2**63 - 1)
 """Bounds of the time scale, ns."""
 
@@ -46,8 +49,13 @@ class StoredReadings(EnvelopeIndex):
         self._pages: dict[SeriesKey, Page] = {}
         self._asked: dict[SeriesKey, tuple[int, int]] = {}
         self.tables: list[int] = []
-        self.unreadable: list[tuple[int, str]] = []
-        self._sealed_tables = self._sealed_unreadable = 0
+        self.unreadable = UnreadableEntries()
+        self.unsigned: list[tuple[int, str]] = []
+        """Unreadable entries of older index parts, which do not say who signed them."""
+        self._sealed_tables = 0
+        self._sealed_clocks: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        self._links = LinkCache()
+        store.when_merged(self._replace)
         for path in store.index_files():
             self._attach(path)
         self._settle()
@@ -69,10 +77,16 @@ class StoredReadings(EnvelopeIndex):
         for row in meta["tags"]:
             self._span_tag(SeriesKey(*row[:3]), row[3], int(row[4]), int(row[5]))
         self.tables += [int(row[0]) for row in meta["tables"]]
-        self.unreadable += [(int(row[0]), str(row[1])) for row in meta["unreadable"]]
+        for row in meta["unreadable"]:
+            if len(row) == 2:
+                self.unsigned.append((int(row[0]), str(row[1])))
+            else:
+                signer, entries, first, last, error = row
+                self.unreadable.learn(
+                    (str(signer), int(entries), int(first), int(last), str(error))
+                )
         for row in meta["late"]:
-            chain = self.chain(row[0], row[1])
-            assert isinstance(chain, StoredChain)
+            chain = self._stored(row[0], row[1])
             chain.late_since = min(chain.late_since, row[3]) if chain.late else row[3]
             chain.late += row[2]
             chain.sealed_late = chain.late
@@ -83,20 +97,49 @@ class StoredReadings(EnvelopeIndex):
         self._attach_links(path, meta["links"])
 
     def _attach_links(self, path: Path, listed: Sequence[Any]) -> None:
+        for agent, stream, sealed in self._sealed(path, listed):
+            self._stored(agent, stream).attach(sealed)
+
+    def _sealed(self, path: Path, listed: Sequence[Any]) -> Iterator[tuple[str, str, SealedBlock]]:
+        """Blocks of an index part, one a stream."""
         first = 0
         for agent, stream, count, low, high, epochs in listed:
             extent = Extent(count, low, high, tuple((str(e), int(s)) for e, s in epochs))
-            chain = self.chain(agent, stream)
-            assert isinstance(chain, StoredChain)
-            chain.attach(SealedBlock(extent, partial(read_blocks, path, first, count)))
+            yield agent, stream, SealedBlock(extent, path, first, self._links)
             first += count
+
+    def _clocks(self, hot: Sequence[Place]) -> list[list[Any]]:
+        """What is new of the boots of some streams; it counts as kept from here on."""
+        found: list[list[Any]] = []
+        for place in hot:
+            for boot, numbers in self.true_times.known_boots(place):
+                if self._sealed_clocks.get((*place, boot)) != numbers:
+                    self._sealed_clocks[(*place, boot)] = numbers
+                    found.append([*place, boot, *numbers])
+        return found
+
+    def _stored_chains(self, places: Sequence[Place]) -> Iterator[tuple[Place, StoredChain]]:
+        for place in places:
+            yield place, self._stored(*place)
+
+    def _stored(self, agent: str, stream: str) -> StoredChain:
+        chain = self.chain(agent, stream)
+        assert isinstance(chain, StoredChain)
+        return chain
+
+    def _replace(self, old: Sequence[Path], new: Path) -> None:
+        """Look into one index part instead of those that were merged into it."""
+        listed = read_meta(new)["links"]
+        with self._turn:
+            for agent, stream, sealed in self._sealed(new, listed):
+                self._stored(agent, stream).replace(old, sealed)
 
     def _settle(self) -> None:
         """Nothing learnt so far is news."""
         self._fresh_sources, self._fresh_gaps = [], []
         self._fresh_lengths, self._fresh_tags = {}, set()
-        self._sealed_tables, self._sealed_unreadable = len(self.tables), len(self.unreadable)
-        self._sealed_clocks = self.true_times.known_boots()
+        self._sealed_tables = len(self.tables)
+        self.unreadable.settle()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope with its readings."""
@@ -139,30 +182,26 @@ class StoredReadings(EnvelopeIndex):
         MeterprintError where the disk refuses; then everything stays in memory.
         """
         with self._turn:
-            hot = {
-                place: chain.hot()
-                for place, chain in self.chains()
-                if isinstance(chain, StoredChain) and chain.hot()
-            }
+            places = [place for place, _ in self.chains()]
+            hot = {p: links for p, chain in self._stored_chains(places) if (links := chain.hot())}
             readings = self.store.pending
             if not hot and not readings:
                 return
             listed = extents(hot)
-            part = render_links(hot, self._meta(listed, readings))
-            path = self.store.flush(taken, anchor, part)
+            meta = self._meta(tuple(hot), listed, readings)
+            path = self.store.flush(taken, anchor, lambda file: write_links(file, hot, meta))
             if path is None:
                 return
             self.sealed_readings += readings
             for place in hot:
-                chain = self.chain(*place)
-                assert isinstance(chain, StoredChain)
+                chain = self._stored(*place)
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
                 chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
 
-    def _meta(self, listed: Sequence[Any], readings: int) -> dict[str, Any]:
+    def _meta(self, hot: Sequence[Place], listed: Sequence[Any], readings: int) -> dict[str, Any]:
         return {
             "readings": readings,
             "links": listed,
@@ -170,22 +209,17 @@ class StoredReadings(EnvelopeIndex):
             "gaps": [[*place, *gap] for place, gap in self._fresh_gaps],
             "lengths": [[*key, length] for key, length in self._fresh_lengths.items()],
             "tags": [[*key, tag, *self._spans[key][tag]] for key, tag in sorted(self._fresh_tags)],
-            "clocks": [
-                [*boot, *numbers]
-                for boot, numbers in sorted(self.true_times.known_boots().items())
-                if self._sealed_clocks.get(boot) != numbers
-            ],
+            "clocks": self._clocks(hot),
             "tables": [[index] for index in self.tables[self._sealed_tables :]],
-            "unreadable": [list(row) for row in self.unreadable[self._sealed_unreadable :]],
+            "unreadable": [list(row) for row in self.unreadable.fresh()],
             "late": [
-                [agent, stream, chain.late - chain.sealed_late, chain.late_since]
-                for (agent, stream), chain in self.chains()
-                if isinstance(chain, StoredChain) and chain.late > chain.sealed_late
+                [*place, chain.late - chain.sealed_late, chain.late_since]
+                for place, chain in self._stored_chains(hot)
+                if chain.late > chain.sealed_late
             ],
             "equivocations": [
-                [agent, stream, *pair]
-                for (agent, stream), chain in self.chains()
-                if isinstance(chain, StoredChain)
+                [*place, *pair]
+                for place, chain in self._stored_chains(hot)
                 for pair in chain.equivocations[chain.sealed_equivocations :]
             ],
         }

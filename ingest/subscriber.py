@@ -4,36 +4,42 @@ A message is acknowledged only after it is on disk (or in quarantine). Each agen
 session of its own into a bounded lane of its own (`ingest.lanes`); a worker takes one message of
 each lane in turn, at most `GROUP` of them, and commits once. Where an agent's lane is full its
 session is not read, so back-pressure reaches the broker through TCP, for this agent alone.
+Envelopes come in bulk (`ingest.agent_session`); what strangers say, and receipts, go through paho.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import paho.mqtt.client as mqtt
 import structlog
 
+from ingest.agent_session import AgentSession
+from ingest.inbox import Delivered, Inbox, acknowledge
 from ingest.journal import JournalError
-from ingest.lanes import Lanes
-from ingest.receiver import Committed, Message, Receiver
+from ingest.mqtt_feed import BrokerAddress
+from ingest.receiver import Committed, Looked, Message, Receiver
 from ingest.session import Session
 from ingest.wants import PATIENCE_S, Wants
 from mrv.errors import MeterprintError
 from mrv.strict_json import dumps
 
-GROUP = 500
-"""Most messages of one commit."""
+GROUP = 250
+"""Most messages of one commit; so many more may be on their way to the next."""
+AHEAD = 20
+"""Messages that are worth verifying while the group before them is committed."""
 SHARE_FSYNC_S = 0.02
 """How long a lone message may wait for company at the most (design §3)."""
 COMMITS = 4
-"""It waits for so many times as long as the last commit took: company is worth no more."""
+"""It waits for so many times as long as the last commit took, as company is worth no more, and not
+at all where the group before came longer ago than that: then nobody is to be expected."""
 RETRY_S = 1.0
 """Pause after the disk refused a commit; the messages stay unacknowledged."""
 RECEIPT_S = 2.0
@@ -46,8 +52,6 @@ MAX_SESSIONS = 32
 """Agents with a session of their own; further ones share these, by a hash of their name."""
 NO_LEVEL = frozenset("/+#\0")
 """Characters that no level of a topic has (MQTT 3.1.1, 4.7)."""
-STATE_BYTES = 4096
-"""Longest state message that is looked at."""
 KINDS = ("readings/+", "birth", "state", "batch-events")
 """Topics of an agent that ingest listens to."""
 
@@ -58,18 +62,13 @@ EventHandler = Callable[[str, bytes], None]
 Taken = TypeVar("Taken")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """A message with what acknowledges it."""
+class _Group(NamedTuple):
+    """Messages that are committed together."""
 
-    message: Message
-    """What came."""
-    session: Session
-    """Where it came from."""
-    mid: int
-    """Its MQTT id there."""
-    qos: int
-    """Its quality of service."""
+    delivered: list[Delivered]
+    """All of them."""
+    looked: Looked
+    """Those for the journal."""
 
 
 class Subscriber:
@@ -102,19 +101,19 @@ class Subscriber:
     ) -> None:
         self._receiver = receiver
         self._site = site
-        self._address = (host, port, (username, password))
-        self._tls = tls
+        self._address = BrokerAddress(port, host, username, password, tls=tls)
         self.refusal = ""
         self._on_committed = on_committed
         self._on_event = on_event
-        self._on_state = on_state
         self._agents = agents
-        self._lanes: Lanes[Delivered] = Lanes()
+        self._inbox = Inbox(on_state)
+        self._verifier = ThreadPoolExecutor(1, "verifier")
         self._stopping = threading.Event()
         self.refused = 0
-        self._by_agent: dict[str, Session] = {}
-        self._own: list[Session] = []
-        self._door = self._session("")
+        self._met: set[str] = set()
+        self._own: list[AgentSession] = []
+        login = (username, password)
+        self._door = Session(f"{site}-ingest", host, port, login, self._inbox.arrived, tls)
         self.connected = self._door.subscribed
         every = [f"{self._prefix('+')}/{kind}" for kind in KINDS]
         listened = every if agents is None else every[1:]
@@ -138,80 +137,84 @@ class Subscriber:
     def _prefix(self, agent: str) -> str:
         return f"meterprint/1/{self._site}/{agent}"
 
-    def _session(self, agent: str) -> Session:
-        name = f"{self._site}-ingest" + (f"-{agent}" if agent else "")
-        return Session(name, *self._address, self._arrived, self._tls)
-
     def _meet(self) -> None:
         """Give each enrolled agent that has none a session."""
         for agent in self._agents() if self._agents is not None else ():
-            if agent in self._by_agent:
+            if agent in self._met:
                 continue
+            self._met.add(agent)
             if set(agent) & NO_LEVEL:
-                self._by_agent[agent] = self._door
                 log.error("agent_cannot_be_heard", agent=agent, hint="no topic has / + # in a name")
                 continue
             topics = [f"{self._prefix(agent)}/{kind}" for kind in KINDS]
             if len(self._own) < MAX_SESSIONS:
-                session = self._session(agent)
+                name = f"{self._site}-ingest-{agent}"
+                session = AgentSession(name, self._address, self._inbox.read)
                 self._own.append(session)
-                self._by_agent[agent] = session
                 session.start(topics)
             else:
                 place = int.from_bytes(sha256(agent.encode()).digest()[:4]) % MAX_SESSIONS
-                self._by_agent[agent] = self._own[place]
                 self._own[place].add(topics)
 
-    def _arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
-        parts = message.topic.split("/")
-        agent, kind = parts[3], parts[4]
-        if kind == "state":
-            if self._on_state is not None and 0 < len(message.payload) <= STATE_BYTES:
-                self._on_state(agent, bytes(message.payload))
-            session.ack(message.mid, message.qos)
-            return
-        item = Message(agent, kind, message.topic, bytes(message.payload))
-        self._lanes.put(
-            agent, Delivered(item, session, message.mid, message.qos), len(item.payload)
-        )
-
     def _work(self) -> None:
-        share = SHARE_FSYNC_S
-        while (group := self._lanes.take(GROUP, IDLE_S, share)) is not None:
+        share, before = SHARE_FSYNC_S, -math.inf
+        group = self._gather(0.0)
+        while group is not None:
             started = time.monotonic()
-            if group and not self._take(group):
+            dense, before = started - before < share, started
+            ahead = self._gather_ahead()
+            if group.delivered and not self._take(group):
                 return
             share = min(SHARE_FSYNC_S, COMMITS * (time.monotonic() - started))
             self._ask()
             self._meet()
+            group = ahead or self._gather(share if dense else 0.0)
 
-    def _take(self, group: Sequence[Delivered]) -> bool:
+    def _gather(self, share: float) -> _Group | None:
+        """The next group, waiting for it; None once closed."""
+        delivered = self._inbox.lanes.take(GROUP, IDLE_S, share)
+        return None if delivered is None else self._looked(delivered)
+
+    def _gather_ahead(self) -> _Group | None:
+        """The group after this one, where it is here; its signatures are verified meanwhile."""
+        if len(self._inbox.lanes) < AHEAD:
+            return None
+        delivered = self._inbox.lanes.take(GROUP, 0.0, 0.0)
+        return self._looked(delivered, self._verifier) if delivered else None
+
+    def _looked(self, delivered: list[Delivered], beside: Executor | None = None) -> _Group:
+        kept = [d.message for d in delivered if d.message.kind != "batch-events"]
+        return _Group(delivered, self._receiver.look(kept, beside))
+
+    def _take(self, group: _Group) -> bool:
         """Commit a group, answer it and acknowledge it; False where that was given up to stop."""
-        kept = [d.message for d in group if d.message.kind != "batch-events"]
-        committed = self._until_taken(lambda: self._receiver.take(kept)) if kept else []
+        looked = group.looked
+        committed = (
+            self._until_taken(lambda: self._receiver.take(looked.messages, looked))
+            if looked.messages
+            else []
+        )
         if committed is None:
             return False
-        now = time.monotonic()
-        for item in committed:
-            if item.new and item.accepted.draft.envelope is not None:
-                self._wants.saw(item.accepted.draft.envelope, now)
+        new = (item.accepted.draft.envelope for item in committed if item.new)
+        self._wants.saw((envelope for envelope in new if envelope is not None), time.monotonic())
         if committed and self._on_committed is not None:
             self._on_committed(committed)
         for agent, stream, note in self._receiver.receipts(committed):
             self._publish(agent, f"receipt/{stream or '-'}", note)
-        handler = self._on_event
-        for delivered in group:
+        done = 0
+        for delivered in group.delivered:
             message = delivered.message
-            if message.kind == "batch-events" and message.payload and handler is not None:
-                told = partial(_told, handler, message)
+            if message.kind == "batch-events" and message.payload and self._on_event is not None:
+                told = partial(_told, self._on_event, message)
                 if self._until_taken(told) is None:
-                    return False
-            delivered.session.ack(delivered.mid, delivered.qos)
-        return True
+                    break
+            done += 1
+        acknowledge(group.delivered[:done])
+        return done == len(group.delivered)
 
     def _publish(self, agent: str, name: str, payload: bytes) -> None:
-        session = self._by_agent.get(agent, self._door)
-        session.publish(f"{self._prefix(agent)}/{name}", payload)
+        self._door.publish(f"{self._prefix(agent)}/{name}", payload)
 
     def _ask(self) -> None:
         """Ask agents for envelopes that must exist and have not come."""
@@ -241,7 +244,7 @@ class Subscriber:
 
     def ready(self) -> bool:
         """Whether every session listens."""
-        return all(s.subscribed.is_set() for s in (self._door, *self._own))
+        return all(s.is_set() for s in (self.connected, *(own.subscribed for own in self._own)))
 
     @property
     def holes(self) -> int:
@@ -251,18 +254,20 @@ class Subscriber:
     @property
     def waiting(self) -> dict[str, int]:
         """Messages read and not committed yet, by agent."""
-        return self._lanes.waiting()
+        return self._inbox.lanes.waiting()
 
     def stop(self) -> None:
         """Commit and receipt what was taken, then disconnect; the rest comes again next time."""
         self._stopping.set()
-        self._lanes.close()
+        self._inbox.lanes.close()
         self._worker.join(timeout=30)
-        sessions = (self._door, *self._own)
-        for session in sessions:
-            session.flush(RECEIPT_S)
-        for session in sessions:
-            session.stop()
+        self._verifier.shutdown(wait=False)
+        self._door.flush(RECEIPT_S)
+        for session in self._own:
+            session.leave()
+        self._door.stop()
+        for session in self._own:
+            session.join()
 
 
 def _told(handler: EventHandler, message: Message) -> bool:

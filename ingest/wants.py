@@ -8,7 +8,7 @@ agent still holds what has a receipt (its retention floor), and sends it as it w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ingest.runs import Run
@@ -66,12 +66,18 @@ class Wants:
         self._open: dict[Place, _Watch] = {}
         self._watched: Counter[str] = Counter()
 
-    def saw(self, envelope: Envelope, now: float) -> None:
-        """An envelope was committed at `now` (monotonic s): it and those before it must exist."""
-        self._expect((envelope.agent, envelope.stream, envelope.epoch), envelope.seq, now)
-        if envelope.after is not None:
-            place = (envelope.agent, envelope.stream, envelope.after.epoch)
-            self._expect(place, envelope.after.seq, now)
+    def saw(self, envelopes: Iterable[Envelope], now: float) -> None:
+        """Envelopes were committed at `now` (monotonic s): they and those before must exist."""
+        last: dict[Place, int] = {}
+        for envelope in envelopes:
+            place, seq = (envelope.agent, envelope.stream, envelope.epoch), envelope.seq
+            if last.get(place, -1) < seq:
+                last[place] = seq
+            if envelope.after is not None:
+                before = (envelope.agent, envelope.stream, envelope.after.epoch)
+                last[before] = max(last.get(before, 0), envelope.after.seq)
+        for place, seq in last.items():
+            self._expect(place, seq, now)
 
     def _expect(self, place: Place, seq: int, now: float) -> None:
         last = self._last[place] = max(self._last.pop(place, 0), seq)

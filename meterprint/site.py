@@ -47,7 +47,7 @@ class Site:
         self.quarantine = Quarantine(state / QUARANTINE)
         self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
-        self.events = BatchEvents(self.journal, self.facts, self.lines)
+        self.events = BatchEvents(self.journal, self.facts, self.lines, known=self.engine.facts)
         self._keys = EnrolledKeys()
         self._facts_known = 0
         self._learn_keys()

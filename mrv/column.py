@@ -41,6 +41,11 @@ def column_times(column: Column) -> list[int]:
     return list(accumulate(column.dt, initial=column.t0))[1:]
 
 
+def column_bounds(column: Column) -> tuple[int, int]:
+    """Times of the first and last reading of a column, ns UTC."""
+    return column.t0 + column.dt[0], column.t0 + sum(column.dt)
+
+
 def column_of(
     ch: str,
     times: Sequence[int],

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from mrv.column import MAX_READINGS, Column, read_columns, read_texts, render_column
 from mrv.errors import WireError
+from mrv.series import SeriesKey, series_keys
 from mrv.strict_json import Record, dumps, loads
 
 WIRE_VERSION = 1
@@ -117,6 +118,11 @@ class Envelope:
     """Records signed by the meter itself, verbatim."""
 
     @property
+    def keys(self) -> tuple[SeriesKey, ...]:
+        """The channel of each column."""
+        return series_keys(self.agent, self.stream, tuple([column.ch for column in self.cols]))
+
+    @property
     def readings(self) -> int:
         """Number of readings in all columns."""
         return sum(len(column.v) for column in self.cols)
@@ -191,9 +197,7 @@ def parse(text: bytes) -> Envelope:
         cfg=record.text("cfg", limit=64),
         cols=read_columns(record),
         ev=tuple(_event(r) for r in record.records("ev", limit=MAX_EVENTS)),
-        ocmf=tuple(read_texts(record, "ocmf", len(record.array("ocmf"))))
-        if "ocmf" in record
-        else (),
+        ocmf=_meter_records(record),
     )
     if envelope.readings > MAX_READINGS:
         raise record.fault("cols", f"at most {MAX_READINGS} readings")

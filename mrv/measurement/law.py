@@ -6,7 +6,8 @@ in millionths of the register's resolution; the one rounding is the floor where 
 step: parts are differences of floor(amount × elapsed / length) in whole milliseconds.
 
 Bounds: |register| < 2⁶³, a step's increment ≤ 9·10¹² / 2 (so that millionths fit int64), times in
-ns below 2⁶³. A window depends on its own readings and on at most MARGIN good ones either side.
+ns below 2⁶³. A window depends on its own readings and on MARGIN good ones either side, where one of
+those before it is sure to end a step (`mrv.measurement.anchor`); else on as many more as it takes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ MS_PER_HOUR = 3_600_000
 """Milliseconds in an hour: loads are counts per hour."""
 DIP_RUN = 3
 """Longest run of readings that may dip or spike and be passed over."""
-MARGIN = DIP_RUN + 1
-"""Good readings a window needs on either side."""
+MARGIN = DIP_RUN + 2
+"""Good readings a window needs on either side, as a rule."""
 MAX_INCREMENT = 4_000_000_000_000
 """Largest increment of one step, counts; beyond it the step is a jump whatever the rate."""
 USUAL_MS = 4_000_000

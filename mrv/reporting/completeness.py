@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mrv.column import column_bounds
 from mrv.envelope import Envelope, Head
 
 
@@ -59,7 +60,7 @@ def chain_link(envelope: Envelope, identity: str) -> ChainLink:
     """
     times = [event.t if event.end is None else min(event.end, envelope.t) for event in envelope.ev]
     for column in envelope.cols:
-        times += (column.t0 + column.dt[0], column.t0 + sum(column.dt))
+        times += column_bounds(column)
     after = envelope.after
     return ChainLink(
         agent=envelope.agent,

@@ -12,6 +12,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 import ingest.subscriber as subscriber_module
+from ingest.agent_session import AgentSession
 from ingest.broker import find_mosquitto
 from ingest.journal import JournalError
 from ingest.projector import Projector
@@ -37,13 +38,13 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(tmp_path, monkeypatc
     if find_mosquitto() is None:
         missing("mosquitto")
     acknowledged = Counter()
-    real = Session.ack
+    for kind in (Session, AgentSession):
 
-    def ack(self, *what):
-        acknowledged[self, threading.current_thread().name] += 1
-        real(self, *what)
+        def acknowledge(self, mids, *where, real=kind.acknowledge):
+            acknowledged[self, threading.current_thread().name] += len(mids)
+            real(self, mids, *where)
 
-    monkeypatch.setattr(Session, "ack", ack)
+        monkeypatch.setattr(kind, "acknowledge", acknowledge)
     rig = Rig(tmp_path, 3)
 
     def by_worker() -> int:  # it alone acknowledges readings
@@ -186,14 +187,14 @@ def test_a_batch_event_the_disk_refuses_is_not_acknowledged_and_taken_in_the_end
     monkeypatch.setattr(subscriber_module, "RETRY_S", 0.05)
     steps: list[str] = []
     taken = threading.Event()
-    real = Session.ack
+    real = Session.acknowledge
 
     def ack(self, *what):
         if self is subscriber._door:
             steps.append("ack")
         real(self, *what)
 
-    monkeypatch.setattr(Session, "ack", ack)
+    monkeypatch.setattr(Session, "acknowledge", ack)
 
     def event(agent, payload):
         steps.append("tried")

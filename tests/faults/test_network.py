@@ -12,6 +12,7 @@ import pytest
 from edge_agent.agent import Agent
 from edge_agent.outbox import Outbox
 from edge_agent.publisher import Publisher
+from ingest import mqtt_feed
 from ingest.broker import Mosquitto, find_mosquitto
 from ingest.keyring import load_or_make_key
 from ingest.receiver import Receiver
@@ -111,6 +112,8 @@ def quick_keepalive(monkeypatch):
         return real(self, host, port, KEEPALIVE_S, *others, **named)
 
     monkeypatch.setattr(mqtt.Client, "connect_async", quick)
+    monkeypatch.setattr(mqtt_feed, "KEEPALIVE_S", KEEPALIVE_S)
+    monkeypatch.setattr(mqtt_feed, "ANSWER_S", 2 * KEEPALIVE_S)
 
 
 @pytest.fixture(scope="module")

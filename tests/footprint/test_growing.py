@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from footprint.authority import ALL_TIME, Authority
 from footprint.growing import WINDOWS
 from footprint.intake import MemoryReadings
-from footprint.metering import Meter
+from footprint.metering import NEAR, Meter
 from footprint.plant import Register
 from footprint.restatement import reach
 from footprint.stretch import FOREVER, Stretch
+from footprint.timeline import OPEN
+from ingest.engine_shell import NEAR as BEFORE
 from mrv.channel import AssuranceTier
 from mrv.envelope import Clock, ClockState, Column, Envelope
 from mrv.interval import NS_PER_MS
@@ -106,6 +108,13 @@ class Counter:
         return rows
 
 
+def reach_of(readings, meter, first, last):
+    """Time that readings in [first, last] may change, as the live engine finds it."""
+    near = readings.read(KEY, first, last + 1, BEFORE)
+    low, high = reach([t for t, ok in zip(near.t, near.ok, strict=True) if ok], first, last)
+    return low, high if high == OPEN else max(high, meter.reaches(last))
+
+
 def end_of(meter):
     """Where an open batch ends for now."""
     return (meter.span()[1] // NS_PER_MS + 1) * NS_PER_MS
@@ -127,9 +136,7 @@ def test_a_window_that_grows_holds_what_one_added_up_anew_holds(seed):
         rows = counter.take()
         if rows:
             first, last = rows[0][0], rows[-1][0]
-            near = counter.readings.read(KEY, first, last + 1, 5)
-            good = [t for t, ok in zip(near.t, near.ok, strict=True) if ok]
-            live.forget(*reach(good, first, last), first)
+            live.forget(*reach_of(counter.readings, live, first, last), first)
         if live.span() is None or choice.random() < 0.3:
             continue
         now = end_of(live)
@@ -143,5 +150,6 @@ def test_a_window_that_grows_holds_what_one_added_up_anew_holds(seed):
             assert live.windows(cuts) == meter().windows(cuts), (seed, cuts)
             assert live.near(start) == meter().near(start)
         if choice.random() < 0.05:
-            live.trim(choice.randrange(0, 60) * S)
+            live.trim(2)
+            assert live.remembered <= 2 + WINDOWS + NEAR
     assert len(live._growing) <= WINDOWS

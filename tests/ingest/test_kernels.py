@@ -69,6 +69,25 @@ def test_sums_beyond_64_bits_are_left_to_the_plain_law(count):
 
 
 @pytest.mark.slow
+def test_a_curve_whose_points_lie_very_far_apart_is_left_to_the_plain_law():
+    series = Series([0, 10**6, 2 * 10**6], [0, 10**7, 3 * 10**7], [1, 1, 1])
+    law = LawParameters(load=(0, 2**53), ppm=(0, 500_000))
+    found = counter_windows(series, [0, 10**12], law, compiled())
+    assert found == counter_windows(series, [0, 10**12], law, PYTHON)
+    assert found[0].corrected > found[0].metered
+
+
+@pytest.mark.slow
+@given(st.integers(0, 10**6), st.sampled_from([1, 10, 10**9, 10**13]), st.integers(1, 2**62))
+def test_a_plausible_rate_bounds_what_the_compiled_law_takes_in(step, rate, largest):
+    shown = [0, step, 2 * step, largest, 3 * step, largest // 2, 4 * step]
+    series = Series([place * 10**9 for place in range(7)], shown, [1] * 7)
+    law = LawParameters(max_rate=rate, modulus=2**32, load=(1, 100), ppm=(400_000, -90))
+    found = counter_windows(series, [0, 10**10], law, compiled())
+    assert found == counter_windows(series, [0, 10**10], law, PYTHON)
+
+
+@pytest.mark.slow
 def test_the_largest_step_a_month_long_is_split_alike():
     series = Series([0, 30 * 86_400 * 10**9], [0, MAX_INCREMENT], [1, 1])
     cuts = [0, 86_400 * 10**9 + NS, 30 * 86_400 * 10**9]

@@ -157,6 +157,27 @@ def test_validly_signed_nonsense_is_journalled_and_receipted_by_identity(bench):
     assert {f.rule for f in shell.findings()} == {"unreadable_entry"}
 
 
+def test_any_number_of_unreadable_entries_makes_one_finding_an_agent(bench, tmp_path):
+    indexes = []
+    for number in range(30):
+        taken = bench.take(sign(b'{"v":1,"hello":%d}\n' % number, bench.key))
+        indexes.append(str(taken[0].index))
+        for sent in bench.envelopes(1) if number % 10 == 0 else ():
+            bench.take(sent.note)
+    whole = EngineShell(bench.journal)
+    whole.catch_up()
+    (found,) = whole.entry_findings
+    assert found.subject == bench.key.name
+    assert found.numbers[:3] == (("entries", "30"), ("first", indexes[0]), ("last", indexes[-1]))
+    stored = EngineShell(bench.journal, folder=tmp_path)
+    stored.close()
+    again = EngineShell(bench.journal, folder=tmp_path)
+    assert again.entry_findings == whole.entry_findings
+    again.rebuild()
+    assert again.entry_findings == whole.entry_findings
+    again.close()
+
+
 def test_an_equivocation_is_kept_twice_and_found(bench):
     (first,) = bench.envelopes(1)
     chain = bench.chain(epoch="e" * 16)

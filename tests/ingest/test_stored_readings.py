@@ -240,7 +240,7 @@ def test_a_disk_that_refuses_a_segment_leaves_the_tail_as_it_was(tmp_path, monke
         (durable.stream_file if callable(data) else durable.replace_file)(path, data, mode)
 
     with monkeypatch.context() as patched:
-        patched.setattr(series_parquet, "replace_file", full)
+        patched.setattr(series_parquet, "stream_file", full)
         patched.setattr(segment_writer, "stream_file", full)
         patched.setattr(manifest, "replace_file", full)
         with pytest.raises(MeterprintError, match="No space left"):

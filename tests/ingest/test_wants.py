@@ -29,7 +29,7 @@ def test_runs_and_holes_make_up_all_numbers(held, last):
 
 
 def saw(wants, sent, now):
-    wants.saw(parse(split(sent.note)[0]), now)
+    wants.saw([parse(split(sent.note)[0])], now)
 
 
 def test_a_hole_is_given_time_then_asked_for_with_longer_pauses_until_it_closes(bench):
@@ -84,10 +84,10 @@ def test_an_agent_that_opens_chain_after_chain_is_watched_within_bounds(bench):
     (sent,) = bench.envelopes(1)
     envelope = parse(split(sent.note)[0])
     for number in range(MOST_KNOWN + 500):
-        wants.saw(replace(envelope, epoch=f"{number:016x}"), 0.0)
+        wants.saw([replace(envelope, epoch=f"{number:016x}")], 0.0)
     assert wants.open == MOST_OPEN
     assert len(wants._last) == MOST_KNOWN
-    wants.saw(replace(envelope, agent="another"), 0.0)
+    wants.saw([replace(envelope, agent="another")], 0.0)
     assert wants.open == MOST_OPEN + 1
     wants.due(2.0)
     wants._runs = lambda *_: ((0, 0, ""),)

@@ -32,7 +32,7 @@ def columns(draw):
         "q": draw(st.lists(st.sampled_from(["", "", "", "late"]), min_size=size, max_size=size)),
     }
     name = draw(st.sampled_from([*row, "raw", "len", "tag", "x", "none", "none", "none"]))
-    if name in row and isinstance(row[name], list) and draw(st.booleans()):
+    if name in row and isinstance(row[name], list) and row[name] and draw(st.booleans()):
         row[name][draw(st.integers(0, size - 1))] = draw(odd)
     elif name != "none":
         row[name] = draw(odd)

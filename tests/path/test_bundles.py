@@ -318,7 +318,7 @@ def test_two_contents_of_one_number_keep_their_batch_open_and_no_other(tmp_path)
     site.run("m", steady(0, 900), each=5)
     site.batch("before", 20, 90)
     site.batch("during", 300, 380)
-    chain = site._chains["agent-1", "m"]
+    chain = site._chains["agent-1", "m"]._chain
     seq, prev = chain._seq, chain._prev
     chain._seq, chain._prev = 6, site._made["m"][5].identity
     twin = site.drafts("m", [(t, v + 1) for t, v in steady(300, 340)])
