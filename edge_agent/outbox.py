@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import apsw
+import structlog
 
+from edge_agent.outbox_rescue import COLUMNS, readable, set_aside
 from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
@@ -41,11 +44,21 @@ TABLE_STREAM = ""
 """Stream under which channel tables are kept."""
 PRUNE_AT_ONCE = 500
 """Messages deleted in one transaction, so that nothing waits long for the file."""
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, ValueError, TypeError, AttributeError)
+"""What a changed file raises: pages that make no sense, a value of another kind than was written,
+bytes that are no text."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
+
+
+log = structlog.get_logger("edge")
 
 
 class OutboxError(MeterprintError):
     """The outbox cannot be opened or written."""
+
+
+class OutboxDamaged(OutboxError):
+    """The disk has changed it; `Outbox.rescue` saves what can be saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +85,87 @@ class Outbox:
     """The outbox of one agent. Methods may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.RLock()
+        self.rescues = 0
+        """Times a damaged file was set aside."""
+        self._db: Any = None
+        self._depth = 0
         try:
-            self._db: Any = apsw.Connection(str(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except OutboxDamaged:
+            self.rescue()
+        except OSError as error:
+            raise OutboxError(
+                f"cannot open {path}: {error}", hint="name a directory this user may write"
+            ) from error
+
+    def _open(self) -> None:
+        """Raises OutboxError; OutboxDamaged where the tables are not ours, too."""
+        with self._asked("to be opened", (*DAMAGE, apsw.SQLError)):
+            self._db = apsw.Connection(str(self.path))
             self._db.set_busy_timeout(10_000)
             self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
-            self._depth = int(self._rows(waiting)[0][0])
-        except apsw.Error as error:
-            raise OutboxError(f"cannot open {path}: {error}") from error
+            for table in (_SELECT, "SELECT stream,epoch,seq,identity FROM head "):
+                self._db.execute(table + "LIMIT 0")
+            self._depth = int(self._db.execute(waiting).fetchone()[0])
+
+    def rescue(self) -> int:
+        """Set a damaged file aside and go on with what can be read of it; how many messages.
+
+        Raises OutboxError where the disk refuses that too.
+        """
+        with self._lock:
+            if self._db is not None:
+                with suppress(apsw.Error):
+                    self._db.close()
+            try:
+                aside = set_aside(self.path)
+            except OSError as error:
+                raise OutboxError(
+                    f"{self.path} is damaged and cannot be set aside: {error}",
+                    hint="look at the disk of the gateway, and at who may write there",
+                ) from error
+            self._open()
+            kept = 0
+            rows = readable(aside)
+            while some := list(islice(rows, PRUNE_AT_ONCE)):
+                with self._asked("what was saved") as opened, opened as db:
+                    db.executemany(
+                        f"INSERT OR IGNORE INTO message({COLUMNS}) VALUES(?,?,?,?,?,?,?,?)",
+                        some,
+                    )
+                kept += len(some)
+            with self._asked("what was saved") as opened, opened as db:
+                db.execute(
+                    "INSERT OR REPLACE INTO head SELECT stream, epoch, seq, identity FROM message "
+                    "WHERE id IN (SELECT max(id) FROM message WHERE stream<>'' GROUP BY stream)"
+                )
+            self._depth = int(
+                self._rows("SELECT count(*) FROM message WHERE receipted IS NULL")[0][0]
+            )
+            self.rescues += 1
+        hint = "what could not be read shows at the site as a gap; keep the file, check the disk"
+        log.error("outbox_damaged", set_aside=str(aside), saved=kept, hint=hint)
+        return kept
 
     @contextmanager
-    def _asked(self, what: str) -> Iterator[Any]:
-        """The database, for one thread at a time. Raises OutboxError where the disk refuses."""
+    def _asked(self, what: str, damage: tuple[type[Exception], ...] = DAMAGE) -> Iterator[Any]:
+        """The database, for one thread at a time.
+
+        Raises OutboxError where the disk refuses, OutboxDamaged where it has changed something.
+        """
         try:
             with self._lock:
                 yield self._db
+        except damage as error:
+            raise OutboxDamaged(
+                f"{self.path} is damaged: {error}", hint="look at the disk of the gateway"
+            ) from error
         except apsw.Error as error:
             raise OutboxError(
                 f"{self.path} refused {what}: {error}",
@@ -104,7 +178,17 @@ class Outbox:
         return rows
 
     def commit(self, messages: Sequence[Outgoing]) -> None:
-        """Keep messages in one transaction. Raises OutboxError where the disk refuses."""
+        """Keep messages in one transaction. Raises OutboxError where the disk refuses.
+
+        Where the file turns out to be damaged they go into a new one.
+        """
+        try:
+            self._commit(messages)
+        except OutboxDamaged:
+            self.rescue()
+            self._commit(messages)
+
+    def _commit(self, messages: Sequence[Outgoing]) -> None:
         with self._asked(f"{len(messages)} messages") as opened:
             new = 0
             with opened as db:
@@ -128,10 +212,13 @@ class Outbox:
         return Head(*rows[0]) if rows else None
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
-        return [
-            Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, row)
-            for stream, epoch, seq, identity, kept, cut, row in self._rows(_SELECT + rest, values)
-        ]
+        with self._asked("to be read"):
+            return [
+                Outgoing(stream, epoch, seq, identity, unpacked(kept), cut, row)
+                for stream, epoch, seq, identity, kept, cut, row in self._rows(
+                    _SELECT + rest, values
+                )
+            ]
 
     def pending(self, after: int = 0, limit: int = 200, until: int | None = None) -> list[Outgoing]:
         """Messages without a receipt with `after` < id (≤ `until`), oldest first."""

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.lanes import Lanes
-from edge_agent.outbox import TABLE_STREAM, Outbox, OutboxError, Outgoing
+from edge_agent.outbox import TABLE_STREAM, Outbox, OutboxDamaged, OutboxError, Outgoing
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt, parse_receipt
 from mrv.strict_json import dumps, loads
@@ -80,6 +80,7 @@ class Publisher:
         self._facts: dict[str, object] = {}
         self._said: dict[str, object] = {}
         self._said_at = 0.0
+        self._rescues = 0
         self.refused_receipts = 0
         self.sent_again = 0
         self.connected = threading.Event()
@@ -211,15 +212,36 @@ class Publisher:
             self._wake.clear()
             try:
                 self._take_receipts()
+                if self._rescues != self._outbox.rescues:  # rows may be other messages now
+                    self._rescues = self._outbox.rescues
+                    self._lanes.forget(self._lanes.rows())
+                    self._held.clear()
+                    self._wanted_on_way.clear()
+                    self._facts["outbox_damaged"] = self._rescues
+                    self._anew.set()
                 if self._anew.is_set():
                     self._anew.clear()
                     self._begin()
                 while self.connected.is_set() and not self._stopping.is_set() and self._round():
                     self._take_receipts()
+                self._facts.pop("fault", None)
                 self._tell_depth()
+            except OutboxDamaged:
+                self._rescue()
             except OutboxError as error:
-                log.warning("outbox_refused", error=str(error), hint=error.hint)
-                self._facts["fault"] = str(error)
+                self._refused(error)
+
+    def _refused(self, error: OutboxError) -> None:
+        log.warning("outbox_refused", error=str(error), hint=error.hint)
+        self._facts["fault"] = str(error)
+
+    def _rescue(self) -> None:
+        """Go on with what can be read of a damaged outbox."""
+        try:
+            self._outbox.rescue()
+        except OutboxError as error:
+            self._refused(error)
+            self._stopping.wait(TICK_S)
 
     def _tell_depth(self) -> None:
         with self._drained_turn:  # a commit is counted before it is said
