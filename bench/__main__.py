@@ -19,7 +19,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from bench.results import BENCHES, MISSING_STATUS, OPTIONAL, TABLE, load, table
+from bench.results import ALL, MISSING_STATUS, OPTIONAL, TABLE, every, table
 
 TIMEOUT_S = 900
 """Longest time of one bench, s; a module of several figures has as much for each."""
@@ -27,8 +27,8 @@ TIMEOUT_S = 900
 
 def modules(wanted: list[str]) -> list[str]:
     """Modules to run, each once; also ones that are in the folder and not in the list."""
-    names = list(dict.fromkeys(BENCHES[name] for name in wanted))
-    if set(wanted) == set(BENCHES):
+    names = list(dict.fromkeys(ALL[name] for name in wanted))
+    if set(wanted) == set(ALL):
         names += sorted(
             path.stem for path in Path(__file__).parent.glob("*_bench.py") if path.stem not in names
         )
@@ -107,26 +107,26 @@ def _show(process: subprocess.Popen[str], said: list[str]) -> None:
 def main() -> int:
     """Run the benches named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bench", nargs="*", help=f"of {', '.join(BENCHES)}; none = all")
+    parser.add_argument("bench", nargs="*", help=f"of {', '.join(ALL)}; none = all")
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="s for each figure")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a running bench is ended
-    unknown = sorted(set(options.bench) - set(BENCHES))
+    unknown = sorted(set(options.bench) - set(ALL))
     if unknown:
-        parser.error(f"no bench is called {unknown[0]}; there are {', '.join(BENCHES)}")
-    wanted = options.bench or list(BENCHES)
+        parser.error(f"no bench is called {unknown[0]}; there are {', '.join(ALL)}")
+    wanted = options.bench or list(ALL)
     os.environ["METERPRINT_BENCH_COMMAND"] = (
         "make bench" if not options.bench else f"python -m bench {' '.join(options.bench)}"
     )
     states: dict[str, str] = {}
     planned = modules(wanted)
     for place, module in enumerate(planned):
-        figures = [name for name, of in BENCHES.items() if of == module]
+        figures = [name for name, of in ALL.items() if of == module]
         print(f"[{place + 1}/{len(planned)}] {module}", flush=True)
-        before = load().get("machine", {}).get("measured", {})
+        before = every()["machine"]["measured"]
         started = time.monotonic()
         state = run(module, options.timeout * max(len(figures), 1))
-        after = load().get("machine", {}).get("measured", {})
+        after = every()["machine"]["measured"]
         for name in figures:
             fresh = after.get(name) is not None and after.get(name) != before.get(name)
             states[name] = state
@@ -137,7 +137,7 @@ def main() -> int:
         print(
             f"[{place + 1}/{len(planned)}] {state} ({time.monotonic() - started:.0f} s)", flush=True
         )
-    text = table(load(), states)
+    text = table(every(), states)
     TABLE.parent.mkdir(exist_ok=True)
     TABLE.write_text(text)
     print(f"\n{text}")

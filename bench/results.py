@@ -1,4 +1,4 @@
-"""Figures of the benches: `bench/results/latest.json` and the table made of it.
+"""Figures of the benches: `bench/results/latest.json`, `further.json` and the table made of them.
 
 Each bench enters its own figure beside the limits and peers it measured in the same run.
 """
@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 FOLDER = Path(__file__).parent / "results"
 LATEST = FOLDER / "latest.json"
+FURTHER = FOLDER / "further.json"
+"""Figures beside those that are asked for by name."""
 TABLE = FOLDER / "latest.md"
 MEMBERS = ("figure", "unit", "limits", "peers", "ratio_to_limit", "ratio_to_peer", "runs")
 """Members of each bench's entry."""
@@ -27,14 +29,19 @@ BENCHES = {
     "latency": "latency_bench",
     "drain": "drain_bench",
     "recompute": "recompute_bench",
-    "recompute_1e8": "recompute_bench",
     "restate": "restate_bench",
     "verify": "verify_bench",
-    "verify_1k": "verify_bench",
     "agent": "agent_bench",
     "growth": "growth_bench",
 }
-"""Known figures and the module that measures each."""
+"""Figures and the module that measures each."""
+MORE = {
+    "recompute_1e8": "recompute_bench",
+    "verify_1k": "verify_bench",
+    "refresh": "refresh_bench",
+}
+"""The same for `further.json`."""
+ALL = BENCHES | MORE
 OPTIONAL = ("recompute_1e8",)
 """Figures a run may leave out: they need more time or memory than every machine has."""
 MISSING_STATUS = 3
@@ -47,16 +54,27 @@ def missing(what: str) -> NoReturn:
     raise SystemExit(MISSING_STATUS)
 
 
-def load() -> dict[str, Any]:
-    """The entries as they are."""
-    found: dict[str, Any] = json.loads(LATEST.read_text()) if LATEST.exists() else {}
+def load(path: Path) -> dict[str, Any]:
+    """The entries of a file as they are."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
-def save(entries: Mapping[str, Any]) -> None:
-    """Write the entries, the machine with them."""
-    FOLDER.mkdir(exist_ok=True)
-    LATEST.write_text(json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+def save(path: Path, entries: Mapping[str, Any]) -> None:
+    """Write the entries of a file, the machine with them."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def every() -> dict[str, Any]:
+    """The entries of both files."""
+    latest, further = load(LATEST), load(FURTHER)
+    measured = {
+        name: when
+        for entries in (latest, further)
+        for name, when in entries.get("machine", {}).get("measured", {}).items()
+    }
+    return {**further, **latest, "machine": {**latest.get("machine", {}), "measured": measured}}
 
 
 def machine() -> dict[str, Any]:
@@ -83,7 +101,8 @@ def record(
 
     Of several limits or peers the hardest to reach counts: the highest rate, the shortest time.
     """
-    entries = load()
+    path = LATEST if name in BENCHES else FURTHER
+    entries = load(path)
 
     def ratio(others: Mapping[str, float]) -> float | None:
         if not others:
@@ -107,7 +126,7 @@ def record(
         or " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
     entries["machine"] = {**machine(), "measured": measured}
-    save(entries)
+    save(path, entries)
 
 
 def faults(entries: Mapping[str, Any]) -> list[str]:
@@ -116,7 +135,7 @@ def faults(entries: Mapping[str, Any]) -> list[str]:
     for name, entry in entries.items():
         if name == "machine":
             continue
-        if name not in BENCHES:
+        if name not in ALL:
             found.append(f"{name}: not a known bench")
         if not isinstance(entry, dict) or sorted(entry) != sorted(MEMBERS):
             found.append(f"{name}: the members {', '.join(MEMBERS)} are expected")
@@ -152,7 +171,7 @@ def table(entries: Mapping[str, Any], states: Mapping[str, str]) -> str:
         "| bench | figure | unit | limit | ratio | peer | ratio | runs | measured | state |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in BENCHES:
+    for name in ALL:
         entry = entries.get(name)
         when = measured.get(name, {})
         state = states.get(name, "not run")

@@ -26,20 +26,24 @@ def test_a_bench_imports_and_has_its_entry(module):
 
 
 def test_every_bench_in_the_folder_belongs_to_a_figure():
-    assert set(MODULES) <= set(results.BENCHES.values())
+    assert set(MODULES) <= set(results.ALL.values())
 
 
 def test_the_kept_figures_have_the_promised_form():
-    assert results.faults(json.loads(results.LATEST.read_text())) == []
+    latest = json.loads(results.LATEST.read_text())
+    assert results.faults(latest) == []
+    assert set(latest) <= {*results.BENCHES, "machine"}
+    assert results.faults(json.loads(results.FURTHER.read_text())) == []
 
 
 def test_a_figure_is_entered_with_its_ratios_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     monkeypatch.setattr(results, "LATEST", tmp_path / "latest.json")
+    monkeypatch.setattr(results, "FURTHER", tmp_path / "further.json")
     monkeypatch.setattr(sys, "argv", ["bench/ingest_bench.py"])
     results.record("ingest", 50, "readings/s", {"a": 100}, {"x": 20, "y": 25}, [49, 50, 51])
     results.record("latency", 30, "ms", {"a": 10}, {}, [30], faster_is_less=True)
-    entries = results.load()
+    entries = results.load(results.LATEST)
     assert results.faults(entries) == []
     assert entries["ingest"]["ratio_to_limit"] == 0.5
     assert entries["ingest"]["ratio_to_peer"] == 2
