@@ -24,7 +24,8 @@ from typing import Any
 import apsw
 
 from ingest.facts import FactWriter
-from ingest.journal import COLD_FOLDER, Journal
+from ingest.journal import Journal
+from ingest.journal_file import COLD_FOLDER
 from ingest.keyring import Keyring, existing_key, renew_origin
 from meterprint.settings import FILE as SETTINGS
 from meterprint.site import ACCOUNTS, AUTHOR, JOURNAL, MARKER, QUARANTINE, site_name

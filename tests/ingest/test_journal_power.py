@@ -7,7 +7,8 @@ import random
 import shutil
 
 from ingest import cold_file, rotation
-from ingest.journal import COLD_FOLDER, Journal
+from ingest.journal import Journal
+from ingest.journal_file import COLD_FOLDER
 from ingest.rotation import rotate
 from mrv.verification.note import SecretKey
 from tests.faults.disk import Disk, Operation
