@@ -35,6 +35,7 @@ from dashboards.read_model import ReadModel
 from ingest.collector import calm_collector
 from ingest.engine_intake import EACH_CHANNEL, SEGMENT
 from ingest.manifest import FAN_IN
+from ingest.origins import Place
 
 INSTRUMENTS = (10, 100, 1000, 10_000)
 HISTORIES = (10**5, 10**6, 10**7, 10**8)
@@ -86,6 +87,10 @@ class Shown:
     def index_of(self, identity: str) -> int | None:
         """Index of an entry of the journal."""
         return self._site.journal.index_of(identity)
+
+    def indexes(self, epoch: Place, first: int, last: int) -> dict[int, list[int]]:
+        """Indexes of the envelopes of an epoch by number."""
+        return self._site.journal.indexes(epoch, first, last)
 
 
 def size(folder: Path) -> int:

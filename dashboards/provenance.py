@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,19 +125,38 @@ def factors_of(result: BatchResult, knowledge: Knowledge) -> list[FactorUse]:
     return found
 
 
-def runs_of(links: Iterable[ChainLink], index_of: Callable[[str], int | None]) -> list[EnvelopeRun]:
-    """Envelopes as runs, by agent, stream, first reading and number."""
+Indexes = Callable[[tuple[str, str, str], int, int], Mapping[int, Sequence[int]]]
+"""Places in the journal of the envelopes of an (agent, stream, epoch) by number, first to last."""
+
+
+def runs_of(
+    links: Iterable[ChainLink], indexes: Indexes, index_of: Callable[[str], int | None]
+) -> list[EnvelopeRun]:
+    """Envelopes as runs, by agent, stream, first reading and number.
+
+    `index_of` is asked for those alone whose number two envelopes have.
+    """
     epochs: dict[tuple[str, str, str], list[ChainLink]] = {}
     for link in links:
         epochs.setdefault((link.agent, link.stream, link.epoch), []).append(link)
     runs: list[EnvelopeRun] = []
-    for found in epochs.values():
+    for epoch, found in epochs.items():
         found.sort(key=lambda link: (link.seq, link.identity))
         start = 0
         for place in range(1, len(found) + 1):
             if place == len(found) or found[place].seq != found[place - 1].seq + 1:
                 part = tuple(found[start:place])
-                runs.append(EnvelopeRun(part, tuple(index_of(link.identity) for link in part)))
+                held = indexes(epoch, part[0].seq, part[-1].seq)
+                places = [held.get(link.seq, ()) for link in part]
+                runs.append(
+                    EnvelopeRun(
+                        part,
+                        tuple(
+                            at[0] if len(at) == 1 else index_of(link.identity)
+                            for link, at in zip(part, places, strict=True)
+                        ),
+                    )
+                )
                 start = place
     return sorted(runs, key=lambda r: (r.first.agent, r.first.stream, r.t_first, r.first.seq))
 

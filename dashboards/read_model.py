@@ -332,7 +332,8 @@ class ReadModel:
     def runs(self, name: str) -> list[EnvelopeRun]:
         """Envelopes a batch draws on, those that close it included."""
         needs = self._running.engine.needs(name)
-        return [] if needs is None else runs_of(needs.links, self._running.index_of)
+        running = self._running
+        return [] if needs is None else runs_of(needs.links, running.indexes, running.index_of)
 
     def entry(self, index: int) -> Entry | None:
         """An entry of the journal; None = there is none."""

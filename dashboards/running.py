@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +57,12 @@ class Running(Protocol):
 
     def index_of(self, identity: str) -> int | None:
         """Index of an entry of the journal."""
+        ...
+
+    def indexes(
+        self, epoch: tuple[str, str, str], first: int, last: int
+    ) -> Mapping[int, Sequence[int]]:
+        """Indexes of the envelopes of an (agent, stream, epoch) by number, first to last."""
         ...
 
     def entry(self, index: int) -> Entry | None:

@@ -70,6 +70,24 @@ class Journal(JournalFile):
             origin = self._origins.find(place)
             return None if origin is None else self._held_at(origin.id, seq, name)
 
+    def indexes(self, place: Place, first: int, last: int) -> dict[int, list[int]]:
+        """Indexes of the envelopes of an epoch with numbers [first, last], by number.
+
+        One search for all of them; a number has two where an agent equivocated.
+        """
+        with self._lock:
+            origin = self._origins.find(place)
+            if origin is None:
+                return {}
+            rows = self._db.execute(
+                "SELECT seq, idx FROM envelope WHERE origin=? AND seq BETWEEN ? AND ?",
+                (origin.id, first, last),
+            ).fetchall()
+        found: dict[int, list[int]] = {}
+        for seq, index in rows:
+            found.setdefault(int(seq), []).append(int(index))
+        return found
+
     def next_to(self, place: Place, seq: int, *, after: bool) -> tuple[int, int] | None:
         """(number, index) of the nearest envelope after a number, or before it; None = none.
 

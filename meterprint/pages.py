@@ -19,6 +19,7 @@ from footprint.plant import PlantModel
 from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
 from ingest.entry import Entry
+from ingest.origins import Place
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
 from mrv.errors import InputError, MeterprintError
@@ -66,6 +67,10 @@ class RunningSite:
     def index_of(self, identity: str) -> int | None:
         """Index of an entry of the journal."""
         return self._live.site.journal.index_of(identity)
+
+    def indexes(self, epoch: Place, first: int, last: int) -> dict[int, list[int]]:
+        """Indexes of the envelopes of an (agent, stream, epoch) by number, first to last."""
+        return self._live.site.journal.indexes(epoch, first, last)
 
     def entry(self, index: int) -> Entry | None:
         """An entry of the journal; None = there is none."""

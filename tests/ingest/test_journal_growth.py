@@ -5,11 +5,14 @@ from __future__ import annotations
 import apsw
 import pytest
 
+from ingest.entry import EntryKind
 from ingest.journal import Journal
 from ingest.journal_tables import FINGERS
 from ingest.rotation import rotate
+from mrv.envelope import parse
 from mrv.fact import REGISTRY
 from mrv.verification.merkle import BLOCK
+from mrv.verification.note import split
 from tests.ingest.journals import SITE, Plant, content, draft, fill, open_journal
 
 
@@ -102,3 +105,17 @@ def test_a_commit_that_was_refused_leaves_no_trace_in_memory(journal):
     assert content(journal) == before
     assert journal.append([draft(Plant(seed=6).envelope())]) == [(size, True)]
     assert journal.verify() == []
+
+
+def test_the_envelopes_of_a_run_are_found_at_one_search(journal):
+    opened = journal
+    entry = next(e for e in opened.entries() if e.kind is EntryKind.ENVELOPE)
+    envelope = parse(split(entry.note)[0])
+    place = (envelope.agent, envelope.stream, envelope.epoch)
+    found = opened.indexes(place, 0, 10**6)
+    assert found[envelope.seq] == [entry.index]
+    for seq, (index,) in found.items():
+        held = parse(split(opened.entry(index).note)[0])
+        assert (held.agent, held.stream, held.epoch, held.seq) == (*place, seq)
+    assert opened.indexes(place, envelope.seq, envelope.seq) == {envelope.seq: [entry.index]}
+    assert opened.indexes(("nobody", "s", "e"), 0, 10) == {}
