@@ -9,8 +9,10 @@ from footprint.batch import Part
 from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity, Meter, count_value
 from footprint.plant import Instrument, Policy, Register
+from footprint.stretch import Stretch
 from footprint.timeline import Batch
 from mrv.interval import floor_ms
+from mrv.measurement.activity import WindowSum
 from mrv.measurement.calibration import amount_components
 from mrv.measurement.uncertainty import (
     Components,
@@ -75,9 +77,21 @@ def window_components(
 def instrument_components(
     instrument: Instrument, unit: str, activity: Activity, policy: Policy
 ) -> Components:
-    """What an amount owes to its meter and certificates, stretch by stretch, in `unit`."""
-    found = []
+    """What an amount owes to its meter and certificates, in `unit`.
+
+    Stretches that differ in nothing that counts here, as one before and one after a certificate was
+    revoked that had expired anyway, are one sum of integers: where they are cut changes no digit.
+    """
+    alike: list[tuple[Stretch, WindowSum]] = []
     for stretch, window in activity.parts:
+        for place, (known, held) in enumerate(alike):
+            if _counts_alike(known, stretch):
+                alike[place] = (known, held + window)
+                break
+        else:
+            alike.append((stretch, window))
+    found = []
+    for stretch, window in alike:
         scale = float(count_value(stretch, unit)) / MILLIONTHS
         found.append(
             amount_components(
@@ -90,6 +104,16 @@ def instrument_components(
             )
         )
     return total(found)
+
+
+def _counts_alike(one: Stretch, other: Stretch) -> bool:
+    """Whether a count weighs the same in both, and is as uncertain."""
+    return (one.certificate, one.count, one.unit, one.law.load) == (
+        other.certificate,
+        other.count,
+        other.unit,
+        other.law.load,
+    )
 
 
 def _step(activity: Activity, unit: str) -> float:
