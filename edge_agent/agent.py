@@ -17,9 +17,16 @@ from edge_agent.publisher import Publisher
 from edge_agent.scarcity import MEMORY_BYTES, Scarcity
 from edge_agent.source import RawReading
 from edge_agent.spells import Known, Spell, part
-from mrv.channel import ChannelKind, ChannelTable, render_table
+from mrv.channel import (
+    MAX_CHANNELS,
+    MAX_TABLE_BYTES,
+    ChannelKind,
+    ChannelTable,
+    render_table,
+)
 from mrv.column import MAX_READINGS
 from mrv.envelope import Clock, Event
+from mrv.errors import InputError
 from mrv.verification.note import SecretKey, identity, sign
 
 log = structlog.get_logger("edge")
@@ -65,8 +72,14 @@ class Agent:
         self.refused = 0
         self.publisher: Publisher | None = None
         text = render_table(table.in_streams(streams))
-        cfg = identity(text)
-        outbox.commit([Outgoing(TABLE_STREAM, "", 0, cfg, sign(text, key), now())])
+        cfg, note = identity(text), sign(text, key)
+        if len(table.channels) > MAX_CHANNELS or len(note) > MAX_TABLE_BYTES:
+            raise InputError(
+                f"the table of {len(table.channels)} channels has {len(note)} bytes, more than the "
+                f"{MAX_TABLE_BYTES} one agent may sign",
+                hint="let several agents read the instruments: `agent:` of each says which",
+            )
+        outbox.commit([Outgoing(TABLE_STREAM, "", 0, cfg, note, now())])
         amounts = frozenset(c.name for c in table.channels if c.kind is ChannelKind.AMOUNT)
         self._chains = {
             stream: StreamChain(

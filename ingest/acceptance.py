@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ingest.entry import Draft, EntryKind
 from ingest.envelope_reading import read_envelope
-from mrv.channel import ChannelTable, parse_table
+from mrv.channel import MAX_TABLE_BYTES, ChannelTable, parse_table
 from mrv.envelope import MAX_BYTES, Envelope
 from mrv.errors import MeterprintError
 from mrv.verification.note import (
@@ -81,13 +81,18 @@ class Presented:
 
 
 def present(
-    note: bytes, agent: str, keys_of: Callable[[str], Sequence[PublicKey]], size: int = 0
+    note: bytes,
+    agent: str,
+    keys_of: Callable[[str], Sequence[PublicKey]],
+    size: int = 0,
+    *,
+    table: bool = False,
 ) -> Presented | Quarantined:
     """Look at the form of a message on the topic of `agent`; `size` bytes where it was cut short.
 
-    Nothing but the signature lines is looked at.
+    Nothing but the signature lines is looked at. A `table` may be larger than an envelope.
     """
-    if max(size, len(note)) > MAX_BYTES:
+    if max(size, len(note)) > (MAX_TABLE_BYTES if table else MAX_BYTES):
         return Quarantined("too_large", f"{max(size, len(note))} bytes")
     try:
         text, lines = split(note)
@@ -149,7 +154,7 @@ def judge(
     revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
 ) -> Accepted | Quarantined:
     """Decide on one message that came on the topic of `agent`; `table` on its birth topic."""
-    verdict: Accepted | Quarantined | Presented = present(note, agent, keys_of)
+    verdict: Accepted | Quarantined | Presented = present(note, agent, keys_of, table=table)
     if isinstance(verdict, Presented):
         holds = [key.verify(text, signature) for key, text, signature in verdict.signed()]
         verdict = decide(verdict, holds, agent, site, table=table)

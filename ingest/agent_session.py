@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
+from mrv.channel import MAX_TABLE_BYTES
 
 LOOK_S = 5.0
 """Longest wait for a message before looking whether there is something else to do, s."""
@@ -35,7 +36,7 @@ class AgentSession:
     def __init__(self, name: str, address: BrokerAddress, handler: Handler) -> None:
         self._name = name
         self._handler = handler
-        self._feed = MqttFeed(address, name, ())
+        self._feed = MqttFeed(address, name, (), MAX_TABLE_BYTES)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.subscribed = threading.Event()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingest.broker_certificates import INGEST, INGEST_AUTHORITY, SERVER, TlsFiles, tls_files
+from mrv.channel import MAX_TABLE_BYTES
 from mrv.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -24,6 +25,8 @@ QUEUED_BYTES = 256_000_000
 IN_FLIGHT_MESSAGES, IN_FLIGHT_BYTES = 1000, 16_000_000
 """What it sends a session before it hears of the first: as much as a lane of ingest holds, so that
 there is something to read while a group is committed."""
+PACKET_BYTES = MAX_TABLE_BYTES + 64 * 1024
+"""Largest packet: a channel table with its topic."""
 AGENT_WRITES = ("readings/+", "birth", "state", "batch-events")
 """Topics below its own name that an agent publishes (design §3)."""
 AGENT_READS = ("receipt/+", "want/+", "config")
@@ -113,7 +116,7 @@ def configuration(port: int, host: str, storage: Path, doors: Doors | None) -> s
         f"max_queued_bytes {QUEUED_BYTES}",
         f"max_inflight_messages {IN_FLIGHT_MESSAGES}",
         f"max_inflight_bytes {IN_FLIGHT_BYTES}",
-        "max_packet_size 1000000",
+        f"max_packet_size {PACKET_BYTES}",
         "persistent_client_expiration 30d",
         "log_dest none",
     ]

@@ -31,7 +31,7 @@ TAKE = 1 << 18
 AT_ONCE = 500
 """Most messages given at once."""
 MAX_MESSAGE = 64 * 1024
-"""Bytes kept of one message; a longer one is cut short and told so."""
+"""Bytes kept of one message, unless more are asked for; a longer one is cut short and told so."""
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """The socket has nothing to give, or no room."""
 
@@ -79,11 +79,19 @@ class MqttFeed:
     """A connection with a persistent session: what is not acknowledged comes again.
 
     `connection` counts the connections made: a message is acknowledged on the one it came by, as
-    the broker gives its packet id to it anew on the next.
+    the broker gives its packet id to it anew on the next. `largest` is how many bytes are kept of a
+    message.
     """
 
-    def __init__(self, address: BrokerAddress, client: str, filters: Sequence[str]) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client: str,
+        filters: Sequence[str],
+        largest: int = MAX_MESSAGE,
+    ) -> None:
         self._address = address
+        self._largest = largest
         self._client = client
         self._filters = tuple(filters)
         self._socket: socket.socket | None = None
@@ -123,7 +131,7 @@ class MqttFeed:
             ) from error
         plain.setblocking(False)
         with self._lock:
-            self._splitter = wire.Splitter(MAX_MESSAGE + (1 << 16))
+            self._splitter = wire.Splitter(self._largest + (1 << 16))
             self._waiting, self._out = [], bytearray()
             self._pinged = self._stuck = 0.0
             self._asked, self._mid = {}, 0
@@ -273,9 +281,9 @@ class MqttFeed:
                 except WireError as error:
                     raise self._lost(f"the broker does not speak MQTT: {error}") from error
                 cut = left_out
-                if len(payload) > MAX_MESSAGE:
-                    cut += len(payload) - MAX_MESSAGE
-                    payload = payload[:MAX_MESSAGE]
+                if len(payload) > self._largest:
+                    cut += len(payload) - self._largest
+                    payload = payload[: self._largest]
                 found.append(Arrived(topic, payload, mid, again, cut, bool(head & 1)))
             elif head & 0xF0 == wire.SUBACK:
                 self._granted(body)

@@ -136,7 +136,10 @@ class Receiver:
 
         `beside` verifies them while the caller does something else.
         """
-        shown = [present(m.payload, m.agent, self._keys_of, m.size) for m in messages]
+        shown = [
+            present(m.payload, m.agent, self._keys_of, m.size, table=m.kind == "birth")
+            for m in messages
+        ]
         signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
         if beside is None:
             found = self.signatures.hold(signed)

@@ -17,6 +17,10 @@ from mrv.strict_json import Record, dumps, loads
 
 TABLE_VERSION = 1
 """The version this module writes and reads."""
+MAX_CHANNELS = 10_000
+"""Most channels of one table."""
+MAX_TABLE_BYTES = 1_000_000
+"""Largest signed table, bytes, which is what Go's `sumdb/note` opens: some 3,000 channels."""
 
 
 class ChannelKind(StrEnum):
@@ -160,6 +164,8 @@ def _channel(record: Record) -> Channel:
 
 def parse_table(text: bytes) -> ChannelTable:
     """The channel table in a note's signed text. Raises WireError naming the member."""
+    if len(text) > MAX_TABLE_BYTES:
+        raise WireError(f"a channel table has at most {MAX_TABLE_BYTES} bytes, seen {len(text)}")
     if not text.endswith(b"\n") or text.count(b"\n") != 1:
         raise WireError("a channel table is one line of JSON and a newline")
     record = Record(loads(text[:-1]))
@@ -168,7 +174,7 @@ def parse_table(text: bytes) -> ChannelTable:
     table = ChannelTable(
         site=record.text("site", limit=128),
         agent=record.text("agent", limit=128),
-        channels=tuple(_channel(r) for r in record.records("channels", limit=10_000)),
+        channels=tuple(_channel(r) for r in record.records("channels", limit=MAX_CHANNELS)),
     )
     record.close()
     names = [c.name for c in table.channels]

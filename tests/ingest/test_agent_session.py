@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import structlog
@@ -20,8 +22,16 @@ from ingest.mqtt_feed import BrokerAddress, MqttFeed
 from ingest.quarantine import Quarantine
 from ingest.receiver import Receiver
 from ingest.subscriber import Subscriber
+from mrv.channel import (
+    MAX_TABLE_BYTES,
+    AssuranceTier,
+    Channel,
+    ChannelKind,
+    ChannelTable,
+    render_table,
+)
 from mrv.envelope import MAX_BYTES, Clock, ClockState
-from mrv.verification.note import SecretKey
+from mrv.verification.note import SecretKey, sign
 
 SITE = "x"
 
@@ -176,8 +186,8 @@ class Listening:
         self.sender.connect()
         assert until(self.subscriber.ready)
 
-    def send(self, payloads):
-        topic = f"meterprint/1/{SITE}/a/readings/l"
+    def send(self, payloads, kind="readings/l"):
+        topic = f"meterprint/1/{SITE}/a/{kind}"
         packets = [wire.publish(topic, payload, mid + 1) for mid, payload in enumerate(payloads)]
         self.sender._send(b"".join(packets))
         while self.sender._stuck:
@@ -203,6 +213,32 @@ def test_a_giant_is_quarantined_by_its_beginning_with_its_whole_size(tmp_path, m
         assert rig.receiver.tally.quarantined == {"malformed": 1, "too_large": 2}
         details = {row["detail"] for row in rig.quarantine.recent(3)}
         assert {f"{MAX_BYTES + 1} bytes", f"{5 * MAX_BYTES} bytes"} < details
+    finally:
+        rig.close()
+
+
+@pytest.mark.broker
+def test_the_table_of_a_large_gateway_is_taken(tmp_path, mosquitto):
+    """Three thousand channels are 0.9 MB; an envelope of that size is refused."""
+    one = Channel(
+        "", ChannelKind.COUNTER, "", "1" * 20, "energy_import", Fraction(1, 100), "kWh",
+        Fraction(1), "f" * 64, AssuranceTier.AGENT_SIGNED, 0, "line-1",
+    )  # fmt: skip
+    names = [f"meter-{n:05}" for n in range(3000)]
+    table = ChannelTable(
+        SITE, "a", tuple(replace(one, name=f"{n}.energy_import", instrument=n) for n in names)
+    )
+    rig = Listening(tmp_path, mosquitto.port)
+    rig.receiver.gate.set()
+    note = sign(render_table(table), rig.key)
+    assert 900_000 < len(note) < MAX_TABLE_BYTES
+    try:
+        rig.send([note], "birth")
+        assert until(lambda: rig.journal.size == 1)
+        assert rig.journal.entry(0).note == note
+        rig.send([note])
+        assert until(lambda: sum(rig.quarantine.counts().values()) == 1)
+        assert rig.receiver.tally.quarantined == {"too_large": 1}
     finally:
         rig.close()
 
