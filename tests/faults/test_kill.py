@@ -345,8 +345,8 @@ def both_down(folder: Path, role: str, total: int) -> Counter[tuple[str, int, in
     prepare(state, total)
     plant = Plant(folder, Role(role, str(state), 0, total, 20))
     try:
-        while plant.held() < 10:
-            assert not plant.done(0.01)
+        while plant.held() < 10 and not plant.done(0.01):
+            pass  # who frees by PUBACK may be done before ingest has begun
         plant.kill("ingest")
         seen = plant.held()
         while plant.cut() < seen + 30 and not plant.waits():
@@ -375,7 +375,7 @@ def both_down(folder: Path, role: str, total: int) -> Counter[tuple[str, int, in
 def test_the_harness_finds_the_loss_of_an_agent_that_frees_its_outbox_by_puback(tmp_path):
     if find_mosquitto() is None:
         missing("mosquitto")
-    total = 2000
+    total = 10_000
     honest = both_down(tmp_path / "honest", "agent", total)
     assert honest == expected(total)
     careless = both_down(tmp_path / "careless", "puback_agent", total)
