@@ -91,7 +91,7 @@ def _plain(text: bytes) -> Envelope | None:
         if _ENCODE(seen) + b"\n" != text:
             return None
         cols, t, mono = _columns(seen.cols), _nanoseconds(seen.t), _nanoseconds(seen.mono)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     clk = seen.clk
     clock = _clock(clk.state, clk.error_ms, clk.source)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.envelope_reading import _plain, read_envelope
-from mrv.envelope import parse
+from mrv.envelope import MAX_BYTES, parse
 from mrv.errors import WireError
 from mrv.strict_json import MAX_SAFE_INTEGER
 
@@ -131,3 +132,10 @@ def test_what_the_torture_set_holds_gets_the_verdict_of_the_careful_reader(share
             assert outcome(read_envelope, text) == outcome(parse, text), case["name"]
             checked += 1
     assert checked == 4 * len(cases) > 100
+
+
+def test_what_is_nested_without_end_is_an_error_of_the_wire_and_no_crash():
+    deep = b'{"unknown":' + b"[" * 30_000 + b"]" * 30_000 + b"}\n"
+    assert len(deep) < MAX_BYTES
+    with pytest.raises(WireError):
+        read_envelope(deep)
