@@ -60,6 +60,8 @@ class AgentSession:
                     if self._feed.subscribed and not self.subscribed.is_set():
                         self.subscribed.set()
                         tries = 0
+                    if arrived:
+                        tries = 0  # it works, as long as it lasts
                     if arrived and not self._handler(self, arrived, self._feed.connection):
                         self._stopping.set()
             except FeedLost as error:
