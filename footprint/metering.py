@@ -14,6 +14,7 @@ from footprint.joined_readings import JoinedReadings
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
+from footprint.stretch_readings import amounts_in, same_counts, steps_ending_in
 from footprint.sweep import Cuts, Excerpt, Window, sweep
 from footprint.timeline import OPEN
 from mrv.channel import AssuranceTier
@@ -23,7 +24,6 @@ from mrv.measurement.activity import (
     WindowSum,
     amount_windows,
     counter_windows,
-    plain,
 )
 from mrv.measurement.anchor import sure_after, sure_before
 from mrv.measurement.law import DIP_RUN, MARGIN
@@ -337,7 +337,7 @@ class Meter:
         for stretch in self.stretches:
             joined = before is None or same_counts(before, stretch)
             before = stretch
-            piece = _steps_ending_in(series, stretch, cuts, margin, joined=joined)
+            piece = steps_ending_in(series, stretch, cuts, margin, joined=joined)
             if len(piece):
                 yield stretch, piece
 
@@ -353,7 +353,7 @@ class Meter:
         else:  # an amount that starts before the window may reach into it
             law = amount_windows
             series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
-            pieces = ((s, _amounts_in(series, s, tagged=False)) for s in self.stretches)
+            pieces = ((s, amounts_in(series, s, tagged=False)) for s in self.stretches)
         sums: list[list[tuple[Stretch, WindowSum]]] = [[] for _ in cuts[1:]]
         for stretch, piece in pieces:
             if len(piece) == 0:
@@ -372,7 +372,7 @@ class Meter:
             return Activity()
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch)
+            piece = amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
@@ -387,7 +387,7 @@ class Meter:
         series = self._readings.read(self.key, start, end, 0)
         parts = []
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch)
+            piece = amounts_in(series, stretch)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 parts.append((stretch, window))
@@ -400,7 +400,7 @@ class Meter:
             return activity
         series = self._readings.read(self.key, start, end, 0)
         for stretch in self.stretches:
-            piece = _amounts_in(series, stretch, untagged=False)
+            piece = amounts_in(series, stretch, untagged=False)
             if len(piece):
                 window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
                 activity += Activity(((stretch, window),))
@@ -415,71 +415,3 @@ class Meter:
     def tags(self) -> Sequence[str]:
         """Batches that amounts are tagged with."""
         return [] if self.key is None else self._readings.tags(self.key)
-
-
-def same_counts(one: Stretch, other: Stretch) -> bool:
-    """Whether a count means the same in both, so that a step can run from one into the other."""
-    return (one.unit, one.resolution) == (other.unit, other.resolution)
-
-
-def _amounts_in(
-    series: Series, stretch: Stretch, *, tagged: bool = True, untagged: bool = True
-) -> Series:
-    """Amounts that start in the stretch: those tagged with a batch, those that are not, or both."""
-    places = [
-        i
-        for i in range(len(series))
-        if stretch.start <= series.t[i] < stretch.end
-        and (tagged if series.tag and series.tag[i] else untagged)
-    ]
-    return Series(
-        [int(series.t[i]) for i in places],
-        [int(series.v[i]) for i in places],
-        [int(series.ok[i]) for i in places],
-        [int(series.length[i]) if series.length else 0 for i in places],
-    )
-
-
-def _steps_ending_in(
-    series: Series, stretch: Stretch, cuts: Sequence[int], margin: int, *, joined: bool
-) -> Series:
-    """Readings that make the steps which end in the stretch, with its exchange readings.
-
-    Where it is not `joined` to the one before, no step runs into it.
-
-    `series` has up to `margin` good readings on either side of the cuts. An opening or closing
-    reading stands beside a window only where no more than these lie between them; else it is too
-    far away to matter and would make a step of its own.
-    """
-    size = len(series)
-    if not size:
-        return series
-    if (
-        stretch.opening is None
-        and stretch.closing is None
-        and stretch.start <= series.t[0]
-        and series.t[-1] < stretch.end
-    ):
-        return series
-    first = bisect_left(series.t, stretch.start)
-    stop = bisect_left(series.t, stretch.end)
-    if stretch.opening is None and joined:
-        while first > 0:
-            first -= 1
-            if series.ok[first]:
-                break
-    if stretch.opening is None and stretch.closing is None:
-        return Series(series.t[first:stop], series.v[first:stop], series.ok[first:stop])
-    t, v, ok = (list(plain(part[first:stop])) for part in (series.t, series.v, series.ok))
-    good = [int(series.t[i]) for i in range(size) if series.ok[i]]
-    from_start = sum(1 for moment in good if moment < cuts[0]) < margin
-    to_end = sum(1 for moment in good if moment >= cuts[-1]) < margin
-    if stretch.opening is not None:
-        near = from_start or stretch.start >= cuts[0] or good[0] < stretch.start
-        if near and (not t or t[0] > stretch.start):
-            t, v, ok = [stretch.start, *t], [stretch.opening, *v], [1, *ok]
-    if stretch.closing is not None and (not t or t[-1] < stretch.end):
-        near = to_end or stretch.end <= cuts[-1] or good[-1] >= stretch.end
-        if near and t:
-            t, v, ok = [*t, stretch.end], [*v, stretch.closing], [*ok, 1]
-    return Series(t, v, ok)

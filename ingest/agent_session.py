@@ -59,8 +59,7 @@ class AgentSession:
                     arrived = self._feed.receive(LOOK_S)
                     if self._feed.subscribed and not self.subscribed.is_set():
                         self.subscribed.set()
-                        tries = 0
-                    if arrived:
+                    if arrived or self.subscribed.is_set():
                         tries = 0  # it works, as long as it lasts
                     if arrived and not self._handler(self, arrived, self._feed.connection):
                         self._stopping.set()

@@ -32,18 +32,11 @@ class TwoLevels(Counter):
         return self.at, self.shown + 10**5 * high
 
 
-def cuts_of(choice, end):
-    """Cuts in order, some beside each other."""
-    places = {choice.randrange(0, end // NS_PER_MS) for _ in range(choice.randint(2, 9))}
-    return [place * NS_PER_MS for place in sorted(places)]
-
-
-@settings(max_examples=EXAMPLES)
-@given(st.integers(0, 2**48), st.sampled_from((Counter, TwoLevels)))
-def test_windows_alone_are_those_of_the_whole_history(seed, kind):
+def lived(seed, kind, turns):
+    """A counter that has brought some readings, what makes a meter of it, and where they end."""
     choice = random.Random(seed)
     counter, parts = kind(choice), stretches_of(choice)
-    for _ in range(30):
+    for _ in range(turns):
         counter.take()
 
     def meter():
@@ -51,11 +44,22 @@ def test_windows_alone_are_those_of_the_whole_history(seed, kind):
 
     span = meter().span()
     assert span is not None
-    end = (span[1] // NS_PER_MS + 2) * NS_PER_MS
+    return choice, counter, meter, (span[1] // NS_PER_MS + 2) * NS_PER_MS
+
+
+def cuts_of(choice, end):
+    """Cuts from 0 to the end, some beside each other."""
+    places = {choice.randrange(0, end // NS_PER_MS) for _ in range(choice.randint(2, 9))}
+    return [0, *(place * NS_PER_MS for place in sorted(places) if place), end]
+
+
+@settings(max_examples=EXAMPLES)
+@given(st.integers(0, 2**48), st.sampled_from((Counter, TwoLevels)))
+def test_windows_alone_are_those_of_the_whole_history(seed, kind):
+    choice, _, meter, end = lived(seed, kind, 30)
     cuts = cuts_of(choice, end)
-    whole = meter()._compute(KEY, [0, *(c for c in cuts if c > 0), end])
-    windows = list(itertools.pairwise([0, *(c for c in cuts if c > 0), end]))
-    for window, found in zip(windows, whole, strict=True):
+    whole = meter()._compute(KEY, cuts)
+    for window, found in zip(itertools.pairwise(cuts), whole, strict=True):
         assert meter().windows(list(window)) == [found], (seed, window)
         assert meter()._compute(KEY, list(window)) == [found], (seed, window)
 
@@ -63,18 +67,8 @@ def test_windows_alone_are_those_of_the_whole_history(seed, kind):
 @settings(max_examples=EXAMPLES)
 @given(st.integers(0, 2**48), st.sampled_from((Counter, TwoLevels)))
 def test_late_readings_change_nothing_out_of_their_reach(seed, kind):
-    choice = random.Random(seed)
-    counter, parts = kind(choice), stretches_of(choice)
-    for _ in range(20):
-        counter.take()
-
-    def meter():
-        return Meter(REGISTER, SPEAKS, parts, counter.readings)
-
-    span = meter().span()
-    assert span is not None
-    end = (span[1] // NS_PER_MS + 2) * NS_PER_MS
-    cuts = [0, *(c for c in cuts_of(choice, end) if c > 0), end]
+    choice, counter, meter, end = lived(seed, kind, 20)
+    cuts = cuts_of(choice, end)
     before = meter().windows(cuts)
     counter.at = choice.randrange(0, end)
     rows = counter.take()
