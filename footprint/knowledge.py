@@ -315,10 +315,15 @@ class Knowledge:
                         self._factor_findings.append(_unreadable(fact, error))
         return self._factors
 
-    def all_findings(self) -> list[Finding]:
-        """What is odd about the facts, their factor rows with them."""
+    @property
+    def stated(self) -> Sequence[Fact]:
+        """Facts of the registry that no other one replaces; the same list until it grows."""
+        return self._registry
+
+    def registry_findings(self) -> list[Finding]:
+        """What is odd about the facts of the registry, their factor rows with them."""
         assert self.factors is not None
-        return [*self.findings, *self._factor_findings]
+        return [*self._registry_findings, *self._factor_findings]
 
     def catalogue(self, plant: PlantModel) -> Catalogue:
         """Factors of the sets in force, with the plant's default uncertainties."""
