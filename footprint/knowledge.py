@@ -106,6 +106,9 @@ class Knowledge:
         self._certificates: dict[str, list[Certificate]] = {}
         self._exchanges: dict[str, list[Exchange]] = {}
         self._closed: list[ClosedChain] = []
+        self._first_starts: dict[str, tuple[int, int | None]] = {}
+        if earlier is not None:
+            self._take_starts(earlier)
         self._catalogues: dict[int, Catalogue] = {}
         self._factors: list[Factor] | None = None
         self._factor_findings: list[Finding] = []
@@ -125,6 +128,10 @@ class Knowledge:
     def _same(self, earlier: Knowledge, chain: str) -> bool:
         """Whether a chain is what it was: chains only grow, so its length tells."""
         return len(self.chains.get(chain, ())) == len(earlier.chains.get(chain, ()))
+
+    def _take_starts(self, earlier: Knowledge) -> None:
+        """Chains only grow: what begins one is known of as many facts as were there."""
+        self._first_starts.update(earlier._first_starts)
 
     def _take_registry(self, earlier: Knowledge) -> None:
         self._registry_findings = earlier._registry_findings
@@ -255,7 +262,13 @@ class Knowledge:
         """
         if self._origins is not None:
             return self._origins.get(line)
-        return origin_of(f.header for f in self.chains.get(production_chain(line), ()))
+        chain = self.chains.get(production_chain(line), [])
+        count, start = self._first_starts.get(line, (0, None))
+        if count < len(chain):
+            later = origin_of(fact.header for fact in chain[count:])
+            start = min((one for one in (start, later) if one is not None), default=None)
+            self._first_starts[line] = len(chain), start
+        return start
 
     def plant_changes(self) -> list[int]:
         """Moments at which a new plant model takes over."""
