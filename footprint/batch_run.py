@@ -16,7 +16,7 @@ from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity, Meter
 from footprint.notes import Notes
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
-from footprint.pools import PoolGroup, line_pool, share
+from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
 from footprint.stated_amount import stated_row
 from footprint.timeline import OPEN, Batch, TileKind, Timeline
@@ -258,9 +258,7 @@ class BatchRun:
         start, last = self.batch.start, end
         if tier.has_chain:
             plan = self.engine.plan(metered.source.lines, self.plant)
-            groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
-            start = min([start, *(g.start for g in groups)])
-            last = max([last, *(g.end for g in groups)])
+            start, last = span_of(self.batch, end, plan.groups_of(self.batch, self.batch.end))
             if not metered.source.shared:
                 last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)

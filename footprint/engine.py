@@ -16,7 +16,7 @@ from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan, questions_of
+from footprint.pools import PoolPlan, questions_of, span_of
 from footprint.readings import Readings
 from footprint.stretch import stretches
 from footprint.sweep import Cuts
@@ -166,6 +166,7 @@ class Engine:
         figure depends on it.
         """
         wanted: dict[Meter, list[list[Cuts]]] = {}
+        moments: dict[Meter, set[int]] = {}
         asked: list[Cuts]
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
@@ -189,9 +190,13 @@ class Engine:
                     groups = plan.groups_of(batch, batch.end)
                     asked = questions_of(timeline, batch, batch.end, groups, changeover)
                 wanted.setdefault(metered.meter, []).append(asked)
+                moments.setdefault(metered.meter, set()).update(
+                    (batch.start, batch.end),
+                    span_of(batch, batch.end, groups),
+                )
         for meter, lists in wanted.items():
             if len(lists) > 1:
-                meter.sweep(cuts for asked in lists for cuts in asked)
+                meter.sweep((cuts for asked in lists for cuts in asked), moments[meter])
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""

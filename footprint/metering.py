@@ -126,6 +126,7 @@ class Meter:
         self._growing = GrowingWindows(kernels)
         self._grown: tuple[tuple[int, int], Activity] | None = None
         self._near: dict[int, tuple[list[int], int, int]] = {}
+        self._foreseen = 0
         self._latest = 0
         self.version = 0
         """Rises whenever readings come or move."""
@@ -144,14 +145,19 @@ class Meter:
             return []
         held = self._near.get(moment)
         if held is None:
-            found = self._readings.read(self.key, moment, moment, 1)
-            times = [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
-            if len(self._near) >= NEAR:
+            if len(self._near) >= NEAR + self._foreseen:
                 self._near.clear()
-            low = times[0] if times and times[0] < moment else 0
-            high = times[-1] if times and times[-1] >= moment else FOREVER
-            held = self._near[moment] = (times, low, high)
+                self._foreseen = 0
+            held = self._note_near(moment, self._readings.read(self.key, moment, moment, 1))
         return held[0]
+
+    def _note_near(self, moment: int, found: Series) -> tuple[list[int], int, int]:
+        """Remember the good readings `found` beside a moment, and the time that may change them."""
+        times = [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
+        low = times[0] if times and times[0] < moment else 0
+        high = times[-1] if times and times[-1] >= moment else FOREVER
+        self._near[moment] = (times, low, high)
+        return self._near[moment]
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
@@ -184,6 +190,9 @@ class Meter:
         if len(self._windows) > kept:
             latest = sorted(self._windows, key=lambda window: (window[1], window[0]))[-kept:]
             self._windows = {window: self._windows[window] for window in latest}
+        if len(self._near) > NEAR:
+            self._near.clear()
+            self._foreseen = 0
 
     @property
     def remembered(self) -> int:
@@ -223,8 +232,8 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def sweep(self, questions: Iterable[Cuts]) -> None:
-        """Remember what `windows` will be asked for; readings are read once for all of it.
+    def sweep(self, questions: Iterable[Cuts], moments: Iterable[int] = ()) -> None:
+        """Remember what `windows` and `near` will be asked for; readings are read once for all.
 
         Of a window that is in several questions the first one counts, as if they were asked so.
         """
@@ -239,7 +248,12 @@ class Meter:
                 left, right = missing[0][0], missing[-1][1]
                 owner[tuple(cut for cut in cuts if left <= cut <= right)] = missing
                 owned.update(missing)
-        for cuts, excerpt in sweep(self._readings, self.key, owner):
+        beside = [(moment,) for moment in set(moments) if moment not in self._near]
+        self._foreseen += len(beside)
+        for cuts, excerpt in sweep(self._readings, self.key, [*owner, *beside]):
+            if len(cuts) == 1:
+                self._note_near(cuts[0], excerpt.read(self.key, cuts[0], cuts[0], 1))
+                continue
             mine = owner[cuts]
             found = self._compute(self.key, cuts, excerpt)
             for window, activity in zip(itertools.pairwise(cuts), found, strict=True):

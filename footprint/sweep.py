@@ -18,7 +18,8 @@ from mrv.series import Series, SeriesKey
 Window = tuple[int, int]
 """[start, end), ns on whole milliseconds."""
 Cuts = tuple[int, ...]
-"""A question: the windows between cuts, ns on whole milliseconds, rising."""
+"""A question: the windows between cuts, ns on whole milliseconds, rising; one alone asks for the
+readings beside it."""
 FIRST_NS = 3_600_000 * NS_PER_MS
 """Time read first, an hour: how dense readings lie is not known yet."""
 GROWTH = 8

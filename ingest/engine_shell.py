@@ -386,3 +386,5 @@ class EngineShell(EngineIntake):
             self.results.close()
             if self.store is not None:
                 self.store.close()
+            if isinstance(self.readings, StoredReadings):
+                self.readings.let_go()

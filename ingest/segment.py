@@ -173,8 +173,8 @@ class Segment:
 
     def rows(
         self, place: ChannelRows, start: int, end: int, *, amounts: bool, keep: bool = True
-    ) -> Rows:
-        """Rows of a channel with start ≤ t < end.
+    ) -> list[Rows]:
+        """Rows of a channel with start ≤ t < end, by row group.
 
         Not to `keep`: groups that are the channel's alone are not put into the cache, as whoever
         looks through a history once does not come back to them.
@@ -186,7 +186,7 @@ class Segment:
                 continue
             held = self._part(place, group, amounts=amounts, keep=keep)
             parts.append(held.part(place_of(held.t, start), place_of(held.t, end)))
-        return merged(parts)
+        return parts
 
     def outward(
         self, place: ChannelRows, moment: int, margin: int, *, amounts: bool, before: bool
