@@ -24,7 +24,7 @@ FIRST_NS = 3_600_000 * NS_PER_MS
 """Time read first, an hour: how dense readings lie is not known yet."""
 GROWTH = 8
 """How many times longer the next portion of time may be than the one before."""
-MOST_READINGS = 2_000_000
+MOST_READINGS = 250_000
 """Readings held at once, about."""
 
 

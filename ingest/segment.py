@@ -176,15 +176,16 @@ class Segment:
     ) -> list[Rows]:
         """Rows of a channel with start ≤ t < end, by row group.
 
-        Not to `keep`: groups that are the channel's alone are not put into the cache, as whoever
-        looks through a history once does not come back to them.
+        Not to `keep`: groups that are the channel's alone and wholly asked for are not put into
+        the cache, as whoever looks through a history once does not come back to them.
         """
         parts = []
         for group in self._groups(place):
             low, high = self._bounds[group]
             if self._inside(place, group) and (high < start or low >= end):
                 continue
-            held = self._part(place, group, amounts=amounts, keep=keep)
+            again = keep or low < start or high >= end
+            held = self._part(place, group, amounts=amounts, keep=again)
             parts.append(held.part(place_of(held.t, start), place_of(held.t, end)))
         return parts
 
