@@ -9,8 +9,8 @@ from footprint.batch import Part
 from footprint.metered import Metered
 from footprint.metering import MILLIONTHS, Activity, Meter, count_value
 from footprint.plant import Instrument, Policy, Register
+from footprint.stated_batches import Batch
 from footprint.stretch import Stretch
-from footprint.timeline import Batch
 from mrv.interval import floor_ms
 from mrv.measurement.activity import WindowSum
 from mrv.measurement.calibration import amount_components

@@ -19,7 +19,8 @@ from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
 from footprint.stated_amount import stated_row
-from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from footprint.stated_batches import Batch
+from footprint.timeline import OPEN, TileKind, Timeline
 from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS

@@ -18,9 +18,10 @@ from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
 from footprint.pools import PoolPlan, questions_of, span_of
 from footprint.readings import Readings
+from footprint.stated_batches import Batch
 from footprint.stretch import stretches
 from footprint.sweep import Cuts
-from footprint.timeline import Batch, Timeline
+from footprint.timeline import Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
@@ -74,8 +75,10 @@ class Engine:
         grown = self.knowledge.registry[earlier.knowledge.registry_length :]
         if any(fact.header.type not in KEEPS_CHANNELS for fact in grown):
             return
+        before, after = earlier.knowledge, self.knowledge
         for place, held in earlier.meters.items():
-            if not grown or self._means_the_same(place, held):
+            known = not grown or after.says_the_same(before, place[0])
+            if known or self._means_the_same(place, held):
                 self.meters[place] = held
                 self._meter_findings[place] = earlier._meter_findings.get(place, [])
 

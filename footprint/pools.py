@@ -13,8 +13,9 @@ from fractions import Fraction
 from footprint.allocation import largest_remainder, spread
 from footprint.metering import Activity, Meter
 from footprint.plant import PlantModel
+from footprint.stated_batches import Batch
 from footprint.stretch import Stretch
-from footprint.timeline import Batch, TileKind, Timeline
+from footprint.timeline import TileKind, Timeline
 from mrv.measurement.activity import WindowSum
 
 MAX_WINDOWS = 200_000

@@ -16,8 +16,9 @@ from footprint.catalogue import TWO_YEARS, Choice, FactorError, FactorRequest
 from footprint.engine import Engine
 from footprint.knowledge import Knowledge
 from footprint.plant import PlantModel
+from footprint.stated_batches import Batch
 from footprint.stretch import FOREVER, Stretch, stretches
-from footprint.timeline import OPEN, Batch, Timeline
+from footprint.timeline import OPEN, Timeline
 from mrv.fact import Fact
 
 SILENT = frozenset(("key_enrolled", "key_revoked", "journal_restored"))
@@ -105,7 +106,7 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
         if held is timeline:
             continue
         known = held.batches if held is not None else {}
-        for name in {*known, *timeline.batches}:
+        for name in timeline.news(held):
             pair = [b for b in (known.get(name), timeline.batches.get(name)) if b is not None]
             if len(pair) == 1 or pair[0] != pair[1]:
                 end = max(OPEN if b.end is None else b.end for b in pair)
@@ -162,6 +163,8 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
     seen: set[tuple[str, str]] = set()
     for plant in reversed(plants):
         for instrument in plant.instruments:
+            if new.says_the_same(old, instrument.id):
+                continue
             for register in instrument.registers:
                 if (instrument.id, register.id) in seen:
                     continue
@@ -268,10 +271,11 @@ def _declared(old: Knowledge, new: Knowledge) -> set[str]:
     names: set[str] = set()
     for line, timeline in new.timelines.items():
         held = old.timelines.get(line)
-        known = held.declared if held is not None else {}
-        for place in {*known, *timeline.declared}:
-            if known.get(place) != timeline.declared.get(place):
-                names.add(place[0])
+        if held is not timeline:
+            known = held.declared if held is not None else {}
+            stated = timeline.declared
+            names.update(place[0] for place in known if known[place] != stated.get(place))
+            names.update(place[0] for place in stated if place not in known)
     return names
 
 

@@ -21,7 +21,8 @@ from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from footprint.restatement import Touched, batches_around, reach, restated
-from footprint.timeline import OPEN, Batch
+from footprint.stated_batches import Batch
+from footprint.timeline import OPEN
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
@@ -132,7 +133,8 @@ class EngineShell(EngineIntake):
     def _understand(self) -> None:
         """Bring knowledge up to the facts and note which batches may be other ones now."""
         before = self.engine
-        knowledge = Knowledge(self.facts, earlier=None if self._everything else before.knowledge)
+        fresh = self.facts[self._understood :]
+        knowledge = before.knowledge.grown(fresh)
         earlier = None if self._everything else before
         self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
         self._understood = len(self.facts)
