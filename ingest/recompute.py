@@ -120,6 +120,7 @@ def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
         withheld,
         weights,
         counts,
+        *kernels.workspace(len(rows), points),
     )
     return ChannelSums(
         task.key,

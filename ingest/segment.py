@@ -103,7 +103,9 @@ class Segment:
                 raise _unreadable(self.path, "its footer is not what was written")
             try:
                 # not mapped: the pages of a history that was read would count as our memory
-                self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
+                self._file = pq.ParquetFile(
+                    self.path, page_checksum_verification=True, pre_buffer=False
+                )
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(self.path, error) from error
             groups = self._file.metadata
