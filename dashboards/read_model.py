@@ -135,16 +135,16 @@ class ReadModel:
     @property
     def version(self) -> int:
         """Rises with every change of a result."""
-        return self._running.engine.version
+        return self._running.engine.changes.version
 
     def follow(self, told: Callable[[], object]) -> Callable[[], None]:
         """Have `told` called at each change, in the engine's thread; returns what ends it."""
-        return self._running.engine.follow(told)
+        return self._running.engine.changes.follow(told)
 
     def changed_since(self, version: int) -> list[BatchResult]:
         """Results that are other ones since a version, those that changed last at the end."""
         results = self._running.engine.results
-        names = self._running.engine.changed_since(version)
+        names = self._running.engine.changes.since(version)
         return [result for name in names if (result := results.get(name)) is not None]
 
     def plant(self) -> PlantModel | None:

@@ -9,11 +9,12 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from footprint.activity import MILLIONTHS, Activity
 from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity, Meter
+from footprint.metering import Meter
 from footprint.notes import Notes
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share, span_of

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from footprint.activity import Activity
 from footprint.allocation import largest_remainder, spread
-from footprint.metering import Activity, Meter
+from footprint.metering import Meter
 from footprint.plant import PlantModel
 from footprint.stated_batches import Batch
 from footprint.stretch import Stretch

@@ -6,13 +6,12 @@ functions of the journal. A start reads what has come since they were written, n
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from footprint.balancing import balance_findings, balance_windows
 from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
@@ -20,7 +19,7 @@ from footprint.engine import Engine
 from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
-from footprint.restatement import Touched, batches_around, reach, restated
+from footprint.restatement import Touched, batches_around, reach_of, restated
 from footprint.stated_batches import Batch
 from footprint.timeline import OPEN
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
@@ -28,14 +27,13 @@ from ingest.entry import EntryKind
 from ingest.facts import load_facts
 from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
+from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import OddChains, unknown_instruments
+from ingest.site_findings import OddChains, history_findings, unknown_instruments
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
-from mrv.measurement.law import DIP_RUN
-from mrv.series import SeriesKey
 
 __all__ = ["SEGMENT", "SEGMENTS", "EngineShell", "Revision"]
 
@@ -45,11 +43,6 @@ SAVE_EVERY = 1000
 """Journal entries after which results are written."""
 AHEAD = 200
 """Batches whose readings are read together."""
-CHANGES = 1000
-"""Changes of results that are remembered for those who follow them."""
-NEAR = 2 * DIP_RUN + 2
-"""Good readings before new ones whose steps they may change: a decision looks so many ahead as may
-be passed over, and a step may have passed over as many."""
 
 
 class EngineShell(EngineIntake):
@@ -65,10 +58,7 @@ class EngineShell(EngineIntake):
         self._everything = True
         self._wanted: set[str] = set()
         self._understood = 0
-        self.version = 0
-        self._changed = threading.Condition()
-        self._history: deque[tuple[int, str]] = deque(maxlen=CHANGES)
-        self._followers: list[Callable[[], object]] = []
+        self.changes = ResultChanges()
         self._odd_chains = OddChains()
         self.demand = OnDemand()
         if folder is None:
@@ -167,7 +157,8 @@ class EngineShell(EngineIntake):
         self._told.clear()
         growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
-            low, high = self._reach(key, first, last)
+            reaches = partial(self.engine.reaches, key.channel)
+            low, high = reach_of(self.readings, key, first, last, reaches)
             self.engine.forget(key.channel, low, high, first)
             lines = self.engine.lines_of(key.channel.partition(".")[0])
             if high == OPEN:  # of all that reach to the end of time the earliest counts
@@ -177,11 +168,6 @@ class EngineShell(EngineIntake):
         for lines, low in growing.items():
             self._wanted |= batches_around(self.engine, Touched(lines, low, OPEN))
         self._touched.clear()
-
-    def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
-        near = self.readings.read(key, first, last + 1, NEAR)
-        low, high = reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
-        return low, high if high == OPEN else max(high, self.engine.reaches(key.channel, last))
 
     def refresh(
         self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
@@ -198,12 +184,14 @@ class EngineShell(EngineIntake):
                 if progress is not None and place % 20 == 0:
                     progress(place, len(wanted))
                 if place % AHEAD == 0:
+                    if place:  # what the batches before asked for was theirs
+                        self.engine.trim()
                     self.engine.foresee(wanted[place : place + AHEAD])
                 if self._compute(batch.id):
                     changed.append(batch.id)
             if wanted and progress is not None:
                 progress(len(wanted), len(wanted))
-        self._tell(changed)
+        self.changes.tell(changed)
         if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
             self.save()
             self._trim()
@@ -214,38 +202,6 @@ class EngineShell(EngineIntake):
     def _trim(self) -> None:
         with self._lock:
             self.engine.trim()
-
-    def _tell(self, changed: Sequence[str]) -> None:
-        """Tell everybody who waits or follows that these batches have other results."""
-        if not changed:
-            return
-        with self._changed:
-            self.version += 1
-            self._history.extend((self.version, name) for name in changed)
-            self._changed.notify_all()
-            followers = tuple(self._followers)
-        for told in followers:
-            told()
-
-    def follow(self, told: Callable[[], object]) -> Callable[[], None]:
-        """Have `told` called after each change, in the engine's thread; returns what ends it."""
-        with self._changed:
-            self._followers.append(told)
-
-        def unfollow() -> None:
-            with self._changed:
-                self._followers.remove(told)
-
-        return unfollow
-
-    def changed_since(self, version: int) -> list[str]:
-        """Batches whose result is another one since a version, the latest last, each once.
-
-        Only so many changes are remembered: it may be fewer than there were.
-        """
-        with self._changed:
-            names = [name for at, name in self._history if at > version]
-        return list(dict.fromkeys(reversed(names)))[::-1]
 
     def _in_order(self, *, eager: bool) -> list[Batch]:
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
@@ -271,12 +227,6 @@ class EngineShell(EngineIntake):
             per_unit = result.per_unit or decimal_text(result.footprint)
             self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
         return True
-
-    def wait_change(self, version: int, timeout: float) -> int:
-        """Block until results are newer than `version` or the time is over; the version now."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.version > version, timeout)
-            return self.version
 
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
@@ -344,11 +294,7 @@ class EngineShell(EngineIntake):
             found = set(self.site_findings())
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
         found.update(self._findings_of_results())
-        for entry in books(beside):
-            found.update(entry.findings)
-        plants = beside.knowledge.plants
-        if plants and plants[-1][1].balances:
-            found.update(balance_findings(balance_windows(beside, plants[-1][1])))
+        found.update(history_findings(beside))
         return sorted(found)
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:

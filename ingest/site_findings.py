@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from footprint.balancing import balance_findings, balance_windows
+from footprint.conservation import books
+from footprint.engine import Engine
 from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
 from mrv.finding import Finding, Severity
@@ -58,3 +61,12 @@ def unknown_instruments(knowledge: Knowledge, readings: EnvelopeIndex) -> Iterat
     for channel in readings.channels():
         if channel.partition(".")[0] not in known:
             yield Finding("unknown_instrument", channel, 0, Severity.ERROR)
+
+
+def history_findings(engine: Engine) -> Iterator[Finding]:
+    """What the books of all registers and the balances of the plant say; reads the history."""
+    for entry in books(engine):
+        yield from entry.findings
+    plants = engine.knowledge.plants
+    if plants and plants[-1][1].balances:
+        yield from balance_findings(balance_windows(engine, plants[-1][1]))
