@@ -114,10 +114,12 @@ class EntryReader:
             yield from (_entry(*row) for row in rows)
             start = rows[-1][0] + 1 if len(rows) == READ else end
 
-    def facts_of(self, chain: str) -> list[Entry]:
-        """Entries of a fact chain in the order of seq."""
+    def facts_of(self, chain: str, start: int) -> list[Entry]:
+        """Entries of a fact chain from number `start` on, in their order."""
         with self._lock:
-            rows = self._db.execute(f"{FACT} WHERE chain=? ORDER BY seq", (chain,)).fetchall()
+            rows = self._db.execute(
+                f"{FACT} WHERE chain=? AND seq>=? ORDER BY seq", (chain, start)
+            ).fetchall()
         return [_entry(*row) for row in rows]
 
     def leaves(self, number: int) -> list[bytes]:

@@ -73,6 +73,7 @@ class LiveSite:
             site.keyring.receipts,
             site.keys_of,
             site.revoked_keys_of,
+            site.enrolled,
         )
         try:
             self.subscriber = Subscriber(
