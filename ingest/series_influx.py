@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from ingest.claimed_spans import ClaimedSpans
@@ -170,8 +171,9 @@ class InfluxStore:
         fields = ("value", "failed")
         text = ";".join(f'SELECT last("{f}") FROM "{MEASUREMENT}" {where}' for f in fields)  # noqa: S608
         last: dict[SeriesKey, int] = {}
-        for found in self._server.query(text, statements=len(fields)):
-            for series in found:
+        answers = self._server.query(text, statements=len(fields))
+        with self._server.understood():
+            for series in chain.from_iterable(answers):
                 key = _key({name: decode_name(text) for name, text in series["tags"].items()})
                 last[key] = max(last.get(key, 0), int(series["values"][0][0]))
         self._claimed = {key: ClaimedSpans(t) for key, t in last.items()}
@@ -206,7 +208,9 @@ class InfluxStore:
             for span, found in zip(
                 some, self._server.query(text, statements=len(some)), strict=True
             ):
-                yield *span, {t: set(rows_in(fields)) for t, fields in _points(found)}
+                with self._server.understood():
+                    there = {t: set(rows_in(fields)) for t, fields in _points(found)}
+                yield *span, there
 
     def _where(self, key: SeriesKey) -> str:
         return " AND ".join(
@@ -231,7 +235,8 @@ class InfluxStore:
             f"WHERE {self._where(key)} AND time >= {int(start)} AND time < {int(end)}"
         )
         (found,) = self._server.query(text)
-        rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
+        with self._server.understood():
+            rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
         return Series(
             [t for t, _, _, _ in rows],
             [v for _, _, v, _ in rows],
@@ -243,7 +248,9 @@ class InfluxStore:
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
         (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE {self._mine}')
-        return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
+        with self._server.understood():
+            names = (text for series in found for (text,) in series["values"])
+            return sorted(_key(split_head(text)[1]) for text in names)
 
     def forget(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings away, whose stamps were mended; others at their times stay.
@@ -291,7 +298,8 @@ class InfluxStore:
         """
         self._learned = False
         (found,) = self._server.query(f'SELECT last("entries") FROM "{MARK}" WHERE {self._mine}')  # noqa: S608
-        return int(found[0]["values"][0][1]) if found else 0
+        with self._server.understood():
+            return int(found[0]["values"][0][1]) if found else 0
 
     def clear(self) -> None:
         """Delete this site's readings, windows too, its mark, and what was parked."""
