@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from ingest.claimed_spans import ClaimedSpans
@@ -23,6 +24,7 @@ from ingest.influx_connection import (
     quoted,
 )
 from ingest.influx_halving import Halving
+from ingest.influx_owed import Owed
 from ingest.line_protocol import (
     TWINS,
     Row,
@@ -66,8 +68,13 @@ class InfluxStore:
         token: str = "",
         org: str = "meterprint",
         park: Park | None = None,
+        owed: Path | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        """`owed` is a file for what was deleted and has to be written again.
+
+        Raises MeterprintError where it cannot be read.
+        """
         address = InfluxAddress(
             url, database, org=org, username=username, password=password, token=token
         )
@@ -79,7 +86,7 @@ class InfluxStore:
         self._heads: dict[SeriesKey, str] = {}
         self._claimed: dict[SeriesKey, ClaimedSpans] = {}
         self._learned = False
-        self._owed: list[str] = []
+        self._owed = Owed(owed)
 
     @classmethod
     def at(
@@ -88,6 +95,8 @@ class InfluxStore:
         site: str,
         park: Park | None = None,
         timeout_s: float = TIMEOUT_S,
+        *,
+        owed: Path | None = None,
     ) -> InfluxStore:
         """The store of a site at an address."""
         return cls(
@@ -99,6 +108,7 @@ class InfluxStore:
             token=address.token,
             org=address.org,
             park=park,
+            owed=owed,
             timeout_s=timeout_s,
         )
 
@@ -267,10 +277,12 @@ class InfluxStore:
             mine = gone[key]
             if not any(there.get(t, set()) & rows for t, rows in mine.items()):
                 continue
-            for t, rows in there.items():
-                left = sorted(rows - mine.get(t, set()), reverse=True)
-                if left:
-                    self._owed.append(point(self._head(key), t, left))
+            staying = [
+                point(self._head(key), t, left)
+                for t, rows in there.items()
+                if (left := sorted(rows - mine.get(t, set()), reverse=True))
+            ]
+            self._owed.add(staying)
             self._server.run(
                 f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
                 f"AND time >= {low} AND time <= {high}"
@@ -279,8 +291,8 @@ class InfluxStore:
 
     def _pay(self) -> None:
         """Write again what was deleted with its neighbours."""
-        if self._owed:
-            self._send_all(self._owed)
+        if self._owed.lines:
+            self._send_all(self._owed.lines)
             self._owed.clear()
 
     def flush(self) -> None:
