@@ -16,6 +16,7 @@ from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.notes import Notes
+from footprint.out_of_date import Standing
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
@@ -53,12 +54,20 @@ class Remembered:
 class BatchRun:
     """One computation of one batch."""
 
-    def __init__(self, engine: Engine, plant: PlantModel, timeline: Timeline, batch: Batch) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        plant: PlantModel,
+        timeline: Timeline,
+        batch: Batch,
+        standing: Standing,
+    ) -> None:
         self.engine = engine
         self.plant = plant
         self.timeline = timeline
         self.batch = batch
-        self.notes = Notes()
+        self.standing = standing
+        self.notes = Notes(findings=list(standing.findings))
         moment = batch.start if batch.end is None else batch.end - 1
         self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start, self.notes)
 
@@ -107,6 +116,10 @@ class BatchRun:
         As long as the facts are the same, a row of an open batch rests on its meter alone: pools
         and chains are asked for once the batch has ended.
         """
+        stands = self.standing.rows.get(source.id)
+        if stands is not None:
+            self.notes.unchained |= not AssuranceTier(stands.tier).has_chain
+            return stands
         metered = None if source.declared else self.engine.metered(self.plant, source)
         if self.batch.end is not None or metered is None:
             return self._source(source, metered)

@@ -19,6 +19,7 @@ from footprint.engine import Engine
 from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
+from footprint.out_of_date import NOTHING, OutOfDate, Standing, standing
 from footprint.restatement import Touched, batches_around, reach_of, restated
 from footprint.stated_batches import Batch
 from footprint.timeline import OPEN
@@ -56,7 +57,7 @@ class EngineShell(EngineIntake):
     ) -> None:
         super().__init__(journal, folder)
         self._everything = True
-        self._wanted: set[str] = set()
+        self._wanted = OutOfDate()
         self._understood = 0
         self.changes = ResultChanges()
         self._odd_chains = OddChains()
@@ -95,7 +96,7 @@ class EngineShell(EngineIntake):
             known = [fact for fact in self.facts if fact.index < based]
             self.engine = Engine(Knowledge(known), self.readings, self._kernels)
             self._understood = len(known)
-            self._wanted = set(self.results.basis.stale)
+            self._wanted = OutOfDate(self.results.basis.stale)
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, and write results beside it."""
@@ -111,7 +112,7 @@ class EngineShell(EngineIntake):
         with self._lock:
             writable = self.store is not None and self.store.writable
             pending = self._everything or self._touched or self._told or self._fresh_facts
-            if writable and not pending and not self._wanted - self.results.provisional:
+            if writable and not pending and self.results.provisional.issuperset(self._wanted):
                 anchor = self._anchor(self._index)
                 self.results.save(Basis(self._index, anchor, frozenset(self._wanted)))
                 self._based = self.results.basis.entries
@@ -129,11 +130,11 @@ class EngineShell(EngineIntake):
         self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
         self._understood = len(self.facts)
         if not self._everything:
-            names = restated(before, self.engine)
-            if names is None:
+            found = restated(before, self.engine)
+            if found is None:
                 self._everything = True
             else:
-                self._wanted |= names
+                self._wanted.update(found)
 
     def _note_wanted(self) -> None:
         """Turn what was touched into names of batches."""
@@ -146,14 +147,14 @@ class EngineShell(EngineIntake):
             self._everything = False
             self._touched.clear()
             self._told.clear()
-            self._wanted = {batch.id for batch in self.engine.batches()}
-            for name in set(self.results) - self._wanted:
+            self._wanted = OutOfDate(batch.id for batch in self.engine.batches())
+            for name in set(self.results).difference(self._wanted):
                 del self.results[name]
             return
         for instrument in self._told:
             if self.engine.other_channels(instrument):
                 lines = self.engine.lines_of(instrument)
-                self._wanted |= batches_around(self.engine, Touched(lines, 0, OPEN))
+                self._wanted.add(batches_around(self.engine, Touched(lines, 0, OPEN)))
         self._told.clear()
         growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
@@ -164,9 +165,9 @@ class EngineShell(EngineIntake):
             if high == OPEN:  # of all that reach to the end of time the earliest counts
                 growing[lines] = min(growing.get(lines, low), low)
             else:
-                self._wanted |= batches_around(self.engine, Touched(lines, low, high))
+                self._wanted.add(batches_around(self.engine, Touched(lines, low, high)))
         for lines, low in growing.items():
-            self._wanted |= batches_around(self.engine, Touched(lines, low, OPEN))
+            self._wanted.add(batches_around(self.engine, Touched(lines, low, OPEN)))
         self._touched.clear()
 
     def refresh(
@@ -180,14 +181,21 @@ class EngineShell(EngineIntake):
             self._note_wanted()
             wanted = self._in_order(eager=eager)
             changed = []
-            for place, batch in enumerate(wanted):
+            stands: dict[str, Standing] = {}
+            for place, (batch, _) in enumerate(wanted):
                 if progress is not None and place % 20 == 0:
                     progress(place, len(wanted))
                 if place % AHEAD == 0:
                     if place:  # what the batches before asked for was theirs
                         self.engine.trim()
-                    self.engine.foresee(wanted[place : place + AHEAD])
-                if self._compute(batch.id):
+                    together = wanted[place : place + AHEAD]
+                    stands = {
+                        one.id: standing(self.results.get(one.id), one, instruments)
+                        for one, instruments in together
+                        if instruments is not None
+                    }
+                    self.engine.foresee((one for one, _ in together), stands)
+                if self._compute(batch.id, stands.get(batch.id, NOTHING)):
                     changed.append(batch.id)
             if wanted and progress is not None:
                 progress(len(wanted), len(wanted))
@@ -203,21 +211,22 @@ class EngineShell(EngineIntake):
         with self._lock:
             self.engine.trim()
 
-    def _in_order(self, *, eager: bool) -> list[Batch]:
+    def _in_order(self, *, eager: bool) -> list[tuple[Batch, frozenset[str] | None]]:
+        """Batches to compute now by start, each with the instruments that say something else."""
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
         if not eager:
             found = [b for b in found if b.end is None or b.id not in self.results]
-        self._wanted -= {batch.id for batch in found}
-        return sorted(found, key=lambda batch: (batch.start, batch.id))
+        found.sort(key=lambda batch: (batch.start, batch.id))
+        return [(batch, self._wanted.take(batch.id)) for batch in found]
 
     @property
     def waiting(self) -> int:
         """Batches left for the next eager refresh."""
         return len(self._wanted)
 
-    def _compute(self, name: str) -> bool:
-        """Compute a batch; whether its result changed."""
-        result = self.engine.batch(name)
+    def _compute(self, name: str, stands: Standing) -> bool:
+        """Compute a batch of which something stands; whether its result changed."""
+        result = self.engine.batch(name, stands)
         if result is None:
             return False
         if not self.results.put(name, result):
