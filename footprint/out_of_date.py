@@ -1,7 +1,8 @@
-"""Batches whose figure may be another one now, and what of it: all, or what some instruments say.
+"""Batches whose figure may be another one now, and what of it: all, what instruments say, prices.
 
-A certificate changes what one instrument says. The other sources of a batch rest on readings, facts
-and factors that are the same, so that their rows stand as they are in the figure before.
+A certificate changes what one instrument says, a factor what an amount weighs. The amounts of the
+other sources rest on readings and facts that are the same, so that they stand as they are in the
+figure before and only are priced again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from footprint.batch import BatchResult, BatchState, SourceResult
+from footprint.pricing import RULES
 from footprint.stated_batches import Batch
 from mrv.finding import Finding
 
@@ -19,9 +21,9 @@ class Standing:
     """What stands of a figure while some instruments say something else."""
 
     rows: Mapping[str, SourceResult] = field(default_factory=dict)
-    """Rows by source."""
+    """Rows by source, to be priced anew."""
     findings: tuple[Finding, ...] = ()
-    """What was odd, but for those instruments."""
+    """What was odd, but for those instruments and for prices."""
 
 
 NOTHING = Standing()
@@ -54,6 +56,11 @@ class OutOfDate:
         """Each batch with the instruments that say something else, None = all of it."""
         return iter(tuple(self._held.items()))
 
+    def add_priced(self, names: Iterable[str]) -> None:
+        """Of some batches the factors may be others."""
+        for name in names:
+            self._enter(name, frozenset())
+
     def _enter(self, name: str, instruments: frozenset[str] | None) -> None:
         held = self._held.get(name, frozenset())
         self._held[name] = None if held is None or instruments is None else held | instruments
@@ -70,11 +77,10 @@ class OutOfDate:
 def standing(
     before: BatchResult | None, batch: Batch, instruments: frozenset[str] | None
 ) -> Standing:
-    """What stands of the result before where only some instruments say something else.
+    """What stands of the result before where only some instruments say something else, or prices.
 
     What it waits for or lacks is said of the whole batch, so that nothing stands where there is
-    any. Findings name their instrument; where a source or a factor has the name of one of these,
-    nothing stands either.
+    any. Findings name their instrument.
     """
     if before is None or instruments is None or before.batch != batch:
         return NOTHING
@@ -82,10 +88,13 @@ def standing(
     if not settled or before.waits or before.incomplete:
         return NOTHING
     kept = [row for row in before.sources if row.instrument and row.instrument not in instruments]
-    if any(row.source in instruments or row.factor in instruments for row in kept):
-        return NOTHING
     own = {subject for row in kept for subject in (row.instrument, _register(row))}
-    odd = tuple(f for f in before.findings if f.subject in own or not _is_of(f, instruments))
+    odd = tuple(
+        finding
+        for finding in before.findings
+        if finding.rule not in RULES
+        and (finding.subject in own or not _is_of(finding, instruments))
+    )
     return Standing({row.source: row for row in kept}, odd)
 
 

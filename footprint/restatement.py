@@ -226,7 +226,7 @@ def restated(before: Engine, after: Engine) -> OutOfDate | None:
                 for batch in timeline.ordered():
                     plant = new.plant_at(batch.start)
                     if plant is not None and changes.batch(plant, batch):
-                        found.add([batch.id])
+                        found.add_priced([batch.id])
     for item in touched:
         found.add(batches_around(after, item), item.instrument)
     return found

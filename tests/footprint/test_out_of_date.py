@@ -14,16 +14,22 @@ from footprint.engine import Engine
 from footprint.out_of_date import NOTHING, OutOfDate, standing
 from footprint.restatement import restated
 from mrv.finding import Finding, Severity
+from tests.faults.test_kill import FACTOR
 from tests.footprint.test_laws import SPAN, S, world_of
 
 EXAMPLES = int(os.environ.get("METERPRINT_STANDING", "60"))
 
 
 def stated_later(draw, world):
-    """A certificate, its end or an exchange, of either meter."""
+    """A factor, a certificate, its end or an exchange of either meter."""
     name, at = draw.choice(("m", "air")), draw.randrange(0, SPAN) * S
     kind = draw.random()
-    if kind < 0.7:
+    if kind < 0.3:
+        row = {**FACTOR, "value": draw.choice(("0.3", "0.9"))}
+        world.state("registry", "factor_set", "t", {"rows": [row]})
+    if kind < 0.2:
+        pass
+    elif kind < 0.7:
         points = [{"load": "1000", "error_percent": "0.5", "expanded_percent": "1"}]
         body = {"kind": "calibration", "instrument": name, "points": points}
         world.state("registry", "certificate_recorded", "later", body, at)
@@ -92,10 +98,9 @@ def test_a_row_stands_unless_something_of_the_whole_batch_is_open():
         {"state": BatchState.FINAL_ESTIMATED},
     ):
         assert standing(replace(figure, **change), batch, only) is NOTHING, change
-    # an instrument that has the name of a source or factor of another one
-    assert standing(figure, batch, frozenset(("m", "f"))) is NOTHING
-    rows = tuple(replace(r, source="m") if r.source == "air" else r for r in figure.sources)
-    assert standing(replace(figure, sources=rows), batch, only) is NOTHING
+    prices = (Finding("factor_overdue", "f", 0, Severity.WARNING),)
+    stands = standing(replace(figure, findings=prices), batch, frozenset())
+    assert (set(stands.rows), stands.findings) == ({"m", "air"}, ())
 
 
 def test_findings_of_an_instrument_whose_name_begins_with_another_ones_stand():
@@ -120,6 +125,10 @@ def test_what_is_out_of_date_as_a_whole_stays_so():
     other.add(["b", "c"], "o")
     found.update(other)
     assert dict(found.items()) == {"a": None, "b": frozenset("mno"), "c": frozenset("o")}
+    found.add_priced(["a", "c", "d"])
+    assert dict(found.items())["d"] == frozenset()
+    assert dict(found.items())["c"] == frozenset("o")
+    found.take("d")
     found.add(["b"])
     assert found.take("b") is None
     assert list(found) == ["a", "c"]
