@@ -12,17 +12,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
-from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
-from footprint.out_of_date import NOTHING, OutOfDate, Standing, standing
+from footprint.out_of_date import OutOfDate
 from footprint.restatement import Touched, batches_around, reach_of, restated
-from footprint.stated_batches import Batch
 from footprint.timeline import OPEN
+from ingest.computing import AHEAD, Wanted, compute
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
@@ -30,7 +28,7 @@ from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
 from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import OddChains, history_findings, unknown_instruments
+from ingest.site_findings import OddChains, history_findings, result_findings, unknown_instruments
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
@@ -42,8 +40,6 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
-AHEAD = 200
-"""Batches whose readings are read together."""
 
 
 class EngineShell(EngineIntake):
@@ -180,38 +176,17 @@ class EngineShell(EngineIntake):
         with self._lock:
             self._note_wanted()
             wanted = self._in_order(eager=eager)
-            changed = []
-            stands: dict[str, Standing] = {}
-            for place, (batch, _) in enumerate(wanted):
-                if progress is not None and place % 20 == 0:
-                    progress(place, len(wanted))
-                if place % AHEAD == 0:
-                    if place:  # what the batches before asked for was theirs
-                        self.engine.trim()
-                    together = wanted[place : place + AHEAD]
-                    stands = {
-                        one.id: standing(self.results.get(one.id), one, instruments)
-                        for one, instruments in together
-                        if instruments is not None
-                    }
-                    self.engine.foresee((one for one, _ in together), stands)
-                if self._compute(batch.id, stands.get(batch.id, NOTHING)):
-                    changed.append(batch.id)
-            if wanted and progress is not None:
-                progress(len(wanted), len(wanted))
+            changed = compute(self.engine, self.results, wanted, self._index, progress)
         self.changes.tell(changed)
-        if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
+        due = eager and self._index - self.results.basis.entries >= SAVE_EVERY
+        if due:
             self.save()
-            self._trim()
-        elif len(wanted) > AHEAD:
-            self._trim()
+        if due or len(wanted) > AHEAD:
+            with self._lock:
+                self.engine.trim()
         return changed
 
-    def _trim(self) -> None:
-        with self._lock:
-            self.engine.trim()
-
-    def _in_order(self, *, eager: bool) -> list[tuple[Batch, frozenset[str] | None]]:
+    def _in_order(self, *, eager: bool) -> list[Wanted]:
         """Batches to compute now by start, each with the instruments that say something else."""
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
         if not eager:
@@ -223,19 +198,6 @@ class EngineShell(EngineIntake):
     def waiting(self) -> int:
         """Batches left for the next eager refresh."""
         return len(self._wanted)
-
-    def _compute(self, name: str, stands: Standing) -> bool:
-        """Compute a batch of which something stands; whether its result changed."""
-        result = self.engine.batch(name, stands)
-        if result is None:
-            return False
-        if not self.results.put(name, result):
-            return False
-        if result.state is not BatchState.PROVISIONAL:
-            digest = self.results.digest(name)
-            per_unit = result.per_unit or decimal_text(result.footprint)
-            self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
-        return True
 
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
@@ -258,12 +220,6 @@ class EngineShell(EngineIntake):
     def batch_findings(self) -> Counter[str]:
         """Findings of the batches' results by rule, without looking at anything else."""
         return +self.results.rules
-
-    def _findings_of_results(self) -> Iterator[Finding]:
-        for name in self.results:
-            result = self.results.get(name)  # the engine may have let go of it meanwhile
-            if result is not None:
-                yield from result.findings
 
     @contextmanager
     def held(self) -> Iterator[Engine]:
@@ -302,7 +258,7 @@ class EngineShell(EngineIntake):
         with self._lock:
             found = set(self.site_findings())
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
-        found.update(self._findings_of_results())
+        found.update(result_findings(self.results))
         found.update(history_findings(beside))
         return sorted(found)
 
