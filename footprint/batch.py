@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from footprint.exact import decimal_text, float_text, quotient_text
-from footprint.timeline import Batch
+from footprint.stated_batches import Batch
 from mrv.finding import Finding
 from mrv.measurement.uncertainty import Components, added_in_turn
 from mrv.strict_json import canonical

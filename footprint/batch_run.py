@@ -9,17 +9,19 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from footprint.activity import MILLIONTHS, Activity
 from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity, Meter
+from footprint.metering import Meter
 from footprint.notes import Notes
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
-from footprint.pools import PoolGroup, line_pool, share
+from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
 from footprint.stated_amount import stated_row
-from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from footprint.stated_batches import Batch
+from footprint.timeline import OPEN, TileKind, Timeline
 from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
@@ -258,9 +260,7 @@ class BatchRun:
         start, last = self.batch.start, end
         if tier.has_chain:
             plan = self.engine.plan(metered.source.lines, self.plant)
-            groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
-            start = min([start, *(g.start for g in groups)])
-            last = max([last, *(g.end for g in groups)])
+            start, last = span_of(self.batch, end, plan.groups_of(self.batch, self.batch.end))
             if not metered.source.shared:
                 last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)

@@ -16,11 +16,12 @@ from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan, questions_of
+from footprint.pools import PoolPlan, questions_of, span_of
 from footprint.readings import Readings
+from footprint.stated_batches import Batch
 from footprint.stretch import stretches
 from footprint.sweep import Cuts
-from footprint.timeline import Batch, Timeline
+from footprint.timeline import Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
@@ -60,6 +61,10 @@ class Engine:
         self.meters: dict[tuple[str, str], Meter] = {}
         self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        self.meters_mark = object()
+        """Another one whenever `meter_findings` may be."""
+        self.all_metered = False
+        """Whether every meter of a source is there."""
         self._sources: dict[tuple[int, str], list[EmissionSource]] = {}
         self._metered: dict[int, Metered] = {}
         self._lines: dict[str, frozenset[str]] | None = None
@@ -74,10 +79,26 @@ class Engine:
         grown = self.knowledge.registry[earlier.knowledge.registry_length :]
         if any(fact.header.type not in KEEPS_CHANNELS for fact in grown):
             return
+        before, after = earlier.knowledge, self.knowledge
         for place, held in earlier.meters.items():
-            if not grown or self._means_the_same(place, held):
+            known = not grown or after.says_the_same(before, place[0])
+            if known or self._means_the_same(place, held):
                 self.meters[place] = held
                 self._meter_findings[place] = earlier._meter_findings.get(place, [])
+        if not grown:
+            self.meters_mark, self.all_metered = earlier.meters_mark, earlier.all_metered
+
+    def _note_findings(self, place: tuple[str, str], findings: list[Finding]) -> None:
+        if self._meter_findings.get(place) != findings:
+            self._meter_findings[place] = findings
+            self.meters_mark = object()
+
+    def _let_go(self, place: tuple[str, str]) -> None:
+        """Make a meter again when it is asked for."""
+        del self.meters[place]
+        self._metered.clear()
+        self.all_metered = False
+        self.meters_mark = object()
 
     def _means_the_same(self, place: tuple[str, str], meter: Meter) -> bool:
         for _, plant in reversed(self.knowledge.plants):
@@ -93,7 +114,7 @@ class Engine:
         held = self.meters.get(place)
         if held is None:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             parts = stretches(self.knowledge, plant, instrument, register)
             held = Meter(register, channels, parts, self.readings, self._kernels)
             self.meters[place] = held
@@ -104,10 +125,9 @@ class Engine:
         changed = False
         for place in [place for place in self.meters if place[0] == instrument]:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             if channels != self.meters[place].channels:
-                del self.meters[place]
-                self._metered.clear()
+                self._let_go(place)
                 changed = True
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
@@ -127,8 +147,7 @@ class Engine:
         if held is None:
             return
         if held.key is None:
-            del self.meters[instrument, register]
-            self._metered.clear()
+            self._let_go((instrument, register))
         else:
             held.forget(start, end, first)
 
@@ -166,6 +185,7 @@ class Engine:
         figure depends on it.
         """
         wanted: dict[Meter, list[list[Cuts]]] = {}
+        moments: dict[Meter, set[int]] = {}
         asked: list[Cuts]
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
@@ -189,9 +209,13 @@ class Engine:
                     groups = plan.groups_of(batch, batch.end)
                     asked = questions_of(timeline, batch, batch.end, groups, changeover)
                 wanted.setdefault(metered.meter, []).append(asked)
+                moments.setdefault(metered.meter, set()).update(
+                    (batch.start, batch.end),
+                    span_of(batch, batch.end, groups),
+                )
         for meter, lists in wanted.items():
             if len(lists) > 1:
-                meter.sweep(cuts for asked in lists for cuts in asked)
+                meter.sweep((cuts for asked in lists for cuts in asked), moments[meter])
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""
@@ -269,7 +293,9 @@ class Engine:
 
     def meter_findings(self) -> list[Finding]:
         """What is odd about who delivers the registers that meter a source."""
-        for _, plant in self.knowledge.plants:
-            for source in plant.sources:
-                self.metered(plant, source)
+        if not self.all_metered:
+            for _, plant in self.knowledge.plants:
+                for source in plant.sources:
+                    self.metered(plant, source)
+            self.all_metered = True
         return [f for found in self._meter_findings.values() for f in found]

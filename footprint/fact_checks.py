@@ -20,8 +20,8 @@ from footprint.bundle import (
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.key_sheet import KEY_SHEET, closed_batches, closed_fact, read_sheet
-from footprint.knowledge import UNDERSTOOD
 from footprint.opened_bundle import Broken, NotCheckable, OpenedBundle
+from footprint.registry import UNDERSTOOD
 from mrv.errors import MeterprintError
 from mrv.fact import REGISTRY, Fact, open_body, parse_header, production_chain
 from mrv.strict_json import Record, loads

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from footprint import fact_checks, key_checks, reading_checks
-from footprint.knowledge import BODY_FAULTS
 from footprint.opened_bundle import NotCheckable, OpenedBundle
+from footprint.registry import BODY_FAULTS
 from footprint.verdict import CHECKS, FAIL, NOT_CHECKABLE, PASS, Check, Verdict, render
 from mrv.errors import EvidenceError, InputError, MeterprintError
 from mrv.verification.container import MAX_BUNDLE_BYTES, ContainerError, read

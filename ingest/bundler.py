@@ -22,7 +22,7 @@ from footprint.bundle import (
 )
 from footprint.engine import Engine
 from footprint.key_sheet import KEY_SHEET, key_rows, one_key_rule, sheet_json
-from footprint.knowledge import UNDERSTOOD
+from footprint.registry import UNDERSTOOD
 from ingest.entry import Entry
 from ingest.facts import read_fact
 from ingest.journal import Journal

@@ -15,7 +15,7 @@ from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from footprint.engine import Engine
 from footprint.plant_reading import read_plant
-from ingest import result_store
+from ingest import engine_shell, result_store
 from ingest.engine_shell import EngineShell
 from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
@@ -403,10 +403,14 @@ def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, se
 
 
 @settings(max_examples=3, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_many_batches_restated_at_once_end_where_a_full_computation_ends(tmp_path_factory, seed):
+@given(seed=st.integers(0, 2**32), together=st.sampled_from((2, 7, 200)))
+def test_many_batches_restated_at_once_end_where_a_full_computation_ends(
+    tmp_path_factory, seed, together
+):
     choice = random.Random(seed)
     plant = Plant(tmp_path_factory.mktemp("site"), choice)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(engine_shell, "AHEAD", together)
     try:
         for _ in range(25):
             for act in [plant.read] * 4 + [plant.batch] * 2:
@@ -423,6 +427,7 @@ def test_many_batches_restated_at_once_end_where_a_full_computation_ends(tmp_pat
                 plant.reopen()
             agrees(plant.site)
     finally:
+        patch.undo()
         plant.site.close()
 
 
