@@ -19,7 +19,7 @@ from ingest.projector import Projector
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.session import Session
 from ingest.subscriber import Subscriber
-from scripts.servers import find
+from scripts.machine import find
 from tests.conftest import missing
 from tests.faults.direct import Direct
 from tests.faults.figures import reached

@@ -35,7 +35,7 @@ from mrv.column import column_times
 from mrv.envelope import parse
 from mrv.series import SeriesKey
 from mrv.verification.note import split
-from scripts.servers import influxd_path
+from scripts.influxd_builds import influxd_path
 from tests.conftest import REPO, missing
 from tests.faults.figures import Progress, reached
 from tests.faults.influx import DATABASE, Influxd
