@@ -158,7 +158,7 @@ def pages(history: History, near: str = "") -> dict[str, float]:
     The batch asked for is `near`, else the one in the middle.
     """
     engine = history.site.engine
-    read = ReadModel(Shown(history), engine.wait_change)
+    read = ReadModel(Shown(history), engine.changes.wait)
     names = [batch.id for batch in engine.engine.batches()]
     place = names.index(near) if near else len(names) // 2
     asked = names[place] if names else "none"
@@ -191,7 +191,7 @@ def days(history: History) -> dict[str, float]:
     names = [batch.id for batch in engine.engine.batches()][EARLY[0] * LINES :]
     if not names:
         return {}
-    read = ReadModel(Shown(history), engine.wait_change)
+    read = ReadModel(Shown(history), engine.changes.wait)
     with Asked(create_app(read, lambda: "")) as client:
         client.get("/batches/none")
         place = len(names) // 2

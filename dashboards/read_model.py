@@ -168,16 +168,16 @@ class ReadModel:
     @property
     def version(self) -> int:
         """Rises with every change of a result."""
-        return self._running.engine.version
+        return self._running.engine.changes.version
 
     def follow(self, told: Callable[[], object]) -> Callable[[], None]:
         """Have `told` called at each change, in the engine's thread; returns what ends it."""
-        return self._running.engine.follow(told)
+        return self._running.engine.changes.follow(told)
 
     def changed_since(self, version: int) -> list[BatchResult]:
         """Results that are other ones since a version, those that changed last at the end."""
         results = self._running.engine.results
-        names = self._running.engine.changed_since(version)
+        names = self._running.engine.changes.since(version)
         return [result for name in names if (result := results.get(name)) is not None]
 
     def plant(self) -> PlantModel | None:
@@ -311,11 +311,11 @@ class ReadModel:
         if (
             held is None
             or held[0] is not plant
-            or held[1] is not knowledge.stated
+            or held[1] is not knowledge.registry_mark
             or not held[2].holds(now)
         ):
             order = instrument_order(plant.instruments, knowledge, now)
-            held = self._order = plant, knowledge.stated, order
+            held = self._order = plant, knowledge.registry_mark, order
         return held[2]
 
     def meters(self, rows: Iterable[Supported]) -> list[InstrumentRow]:
@@ -375,9 +375,9 @@ class ReadModel:
         """Certificates of the plant's instruments, as the plant lists those."""
         knowledge, index = self._running.engine.engine.knowledge, self.index()
         held = self._papers
-        if held is None or held[0] is not index or held[1] is not knowledge.stated:
+        if held is None or held[0] is not index or held[1] is not knowledge.registry_mark:
             found = [p for name in index.instruments for p in knowledge.certificates(name)]
-            held = self._papers = index, knowledge.stated, found
+            held = self._papers = index, knowledge.registry_mark, found
         return held[2]
 
     def papers_of(self, names: Iterable[str]) -> list[tuple[Certificate, str]]:

@@ -71,13 +71,14 @@ class LinkCache:
         self._groups.move_to_end(place)
         return table
 
-    def close(self) -> None:
-        """Let go of the files."""
+    def clear(self) -> None:
+        """Let go of the files and of what was read from them; it is read again when asked for."""
         with self._turn:
             while self._files:
                 self._files.popitem()[1].close()
             self._groups.clear()
-            self._rows = 0
+            self._held.clear()
+            self._rows = self._links = 0
 
 
 @dataclass(slots=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+from footprint.balancing import balance_findings, balance_windows
+from footprint.conservation import books
 from footprint.engine import Engine
 from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
+from ingest.result_store import ResultStore
 from ingest.sorted_findings import SortedFindings
 from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import StreamChain
@@ -31,7 +34,7 @@ class SiteFindings:
         self.sorted.put("entries", list(entries))
         if knowledge is not self._knowledge:
             self._knowledge = knowledge
-            if self._changed("registry", knowledge.stated):
+            if self._changed("registry", knowledge.registry_mark):
                 self.sorted.put("registry", knowledge.registry_findings())
             for line, timeline in knowledge.timelines.items():
                 if self._changed(("line", line), timeline):
@@ -85,3 +88,20 @@ def unknown_instruments(knowledge: Knowledge, readings: EnvelopeIndex) -> Iterat
     for channel in readings.channels():
         if channel.partition(".")[0] not in known:
             yield Finding("unknown_instrument", channel, 0, Severity.ERROR)
+
+
+def history_findings(engine: Engine) -> Iterator[Finding]:
+    """What the books of all registers and the balances of the plant say; reads the history."""
+    for entry in books(engine):
+        yield from entry.findings
+    plants = engine.knowledge.plants
+    if plants and plants[-1][1].balances:
+        yield from balance_findings(balance_windows(engine, plants[-1][1]))
+
+
+def result_findings(results: ResultStore) -> Iterator[Finding]:
+    """Findings of all results, each read as it is asked for."""
+    for name in results:
+        result = results.get(name)  # the engine may have let go of it meanwhile
+        if result is not None:
+            yield from result.findings

@@ -16,7 +16,7 @@ from dashboards.code_words import component, lack, wait
 from dashboards.provenance import runs_of
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.bundle import needs_of
-from footprint.timeline import Batch
+from footprint.stated_batches import Batch
 from footprint.verify import main as verify
 from mrv.measurement.uncertainty import Components
 from mrv.reporting.completeness import ChainLink

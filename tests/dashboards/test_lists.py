@@ -39,7 +39,7 @@ def history(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(history):
-    return ReadModel(Shown(history), history.site.engine.wait_change)
+    return ReadModel(Shown(history), history.site.engine.changes.wait)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_the_evidence_of_a_settled_batch_is_looked_up_until_it_may_be_another(
     made.grow(2 * 2 * 8000)
     made.settle()
     engine = made.site.engine
-    read = ReadModel(Shown(made), engine.wait_change)
+    read = ReadModel(Shown(made), engine.changes.wait)
     name = next(n for n, state in engine.results.states.items() if state is BatchState.FINAL)
     looked = []
     needs = engine.needs
