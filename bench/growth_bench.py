@@ -265,8 +265,8 @@ def by_history(largest: int) -> list[dict[str, float]]:
             engine = history.site.engine
             names = [batch.id for batch in engine.engine.batches()]
             row["closed"] = float(len(names))
-            if len(names) > EARLY[0] * LINES:
-                asked = names[-1]
+            if whole := names[EARLY[0] * LINES :]:  # batches of a day
+                asked = whole[len(whole) // 2]
                 row["close_ms"] = middle(lambda n=asked, e=engine: e.engine.batch(n))
             row |= pages(history, f"d{EARLY[0] // 2}-l0")
             row |= days(history)
