@@ -7,6 +7,7 @@ kept packed (`packing`).
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt
+from mrv.strict_json import MAX_SAFE_INTEGER
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS message(
@@ -47,6 +49,10 @@ PRUNE_AT_ONCE = 500
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, ValueError, TypeError, AttributeError)
 """What a changed file raises: pages that make no sense, a value of another kind than was written,
 bytes that are no text."""
+IDENTITY = re.compile("[0-9a-f]{64}")
+"""An identity: a SHA-256 in hex."""
+MAX_EPOCH = 32
+"""Longest name of an epoch an envelope may hold (design §3)."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
 
 
@@ -54,9 +60,12 @@ log = structlog.get_logger("edge")
 
 
 def _head_of(stream: Any, epoch: Any, seq: Any, identity: Any) -> Head:
-    """A row of `head`. Raises TypeError where a value is of another kind than was written."""
+    """A row of `head`. Raises TypeError or ValueError where no envelope could name it."""
     if [type(value) for value in (stream, epoch, seq, identity)] != [str, str, int, str]:
         raise TypeError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
+    plain = 0 < len(epoch) <= MAX_EPOCH and epoch.isprintable() and 0 <= seq <= MAX_SAFE_INTEGER
+    if not plain or not IDENTITY.fullmatch(identity):
+        raise ValueError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
     return Head(epoch, seq, identity)
 
 

@@ -83,7 +83,16 @@ def test_whatever_bits_a_disk_flips_the_agent_keeps_what_it_reads_now(
     outbox.close()
 
 
-@pytest.mark.parametrize("damage", ["identity = CAST(x'b9' AS TEXT)", "seq = 1.5", "epoch = x'00'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "identity = CAST(x'b9' AS TEXT)",
+        "seq = 1.5",
+        "epoch = x'00'",
+        "epoch = char(22)",
+        "identity = replace(identity, substr(identity, 1, 1), char(22))",
+    ],
+)
 def test_a_head_that_cannot_be_read_is_found_out_before_anything_is_built_on_it(tmp_path, damage):
     path = tmp_path / "outbox.db"
     outbox, agent = agent_on(path)
