@@ -61,7 +61,8 @@ class Quarantine:
         try:
             self._db: Any = apsw.Connection(str(path))
             self._db.set_busy_timeout(10_000)
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")  # what is in it is acknowledged
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS message(id INTEGER PRIMARY KEY, at INTEGER, "
                 "agent TEXT, topic TEXT, reason TEXT, detail TEXT, size INTEGER, bytes BLOB)"
