@@ -16,6 +16,7 @@ from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
 from footprint.metering import Meter
 from footprint.notes import Notes
+from footprint.out_of_date import Standing
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
 from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
@@ -53,12 +54,20 @@ class Remembered:
 class BatchRun:
     """One computation of one batch."""
 
-    def __init__(self, engine: Engine, plant: PlantModel, timeline: Timeline, batch: Batch) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        plant: PlantModel,
+        timeline: Timeline,
+        batch: Batch,
+        standing: Standing,
+    ) -> None:
         self.engine = engine
         self.plant = plant
         self.timeline = timeline
         self.batch = batch
-        self.notes = Notes()
+        self.standing = standing
+        self.notes = Notes(findings=list(standing.findings))
         moment = batch.start if batch.end is None else batch.end - 1
         self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start, self.notes)
 
@@ -107,6 +116,10 @@ class BatchRun:
         As long as the facts are the same, a row of an open batch rests on its meter alone: pools
         and chains are asked for once the batch has ended.
         """
+        stands = self.standing.rows.get(source.id)
+        if stands is not None:
+            self.notes.unchained |= not AssuranceTier(stands.tier).has_chain
+            return self.pricing.priced(stands, source.id, source.factor)
         metered = None if source.declared else self.engine.metered(self.plant, source)
         if self.batch.end is not None or metered is None:
             return self._source(source, metered)
@@ -156,16 +169,12 @@ class BatchRun:
         corrected = activity.corrected_value(unit)
         same = every.corrected == every.metered and len(activity.parts) == 1
         components = activity_components(metered, self.batch, parts, activity, self.plant.policy)
-        choice = self.pricing.factor(source.id, source.factor)
-        burden, burden_components = self.pricing.burden(
-            corrected, unit, components, choice, source.id
-        )
         paper, state = self.engine.knowledge.certificate_at(
             metered.instrument.id, (self.batch.end or end) - 1
         )
         if state not in (CertificateState.VALID, CertificateState.MISSING):
             self._find(f"certificate_{state.value}", metered.instrument.id)
-        return SourceResult(
+        row = SourceResult(
             source=source.id,
             instrument=metered.instrument.id,
             register=metered.register.id,
@@ -177,18 +186,12 @@ class BatchRun:
                 for part, found in parts.items()
                 if found.parts
             ),
-            factor=choice.factor.id if choice else "",
-            factor_value=choice.factor.value if choice else Fraction(0),
-            factor_unit=choice.factor.unit if choice else "",
-            factor_reason=choice.reason if choice else "",
-            factor_default_u=choice.uncertainty_default if choice else False,
-            burden=burden,
-            components=burden_components,
             activity_components=components,
             tier=tier.value,
             certificate=paper.id if paper else "",
             certificate_state=state.value,
         )
+        return self.pricing.priced(row, source.id, source.factor)
 
     def _end_of(self, metered: Metered) -> int:
         """End of the batch, or for now the last reading on a whole millisecond."""

@@ -6,7 +6,7 @@ come from (`Readings`) and whether the law is compiled (`Kernels`) differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from footprint.authority import authorities
 from footprint.batch import BatchResult
@@ -15,6 +15,7 @@ from footprint.closure import Closures
 from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
+from footprint.out_of_date import NOTHING, Standing
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
 from footprint.pools import PoolPlan, questions_of, span_of
 from footprint.readings import Readings
@@ -25,6 +26,8 @@ from footprint.timeline import Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
+NONE_STANDS: Mapping[str, Standing] = {}
+"""Nothing of any batch stands."""
 KEPT = 16
 """Windows of a meter that stay in memory: those of a shift and its plant hours."""
 KEEPS_CHANNELS = frozenset(
@@ -164,8 +167,11 @@ class Engine:
                 break
         return moment if held is None else held.reaches(moment)
 
-    def batch(self, name: str) -> BatchResult | None:
-        """The footprint of a batch as known now; None where no fact starts it."""
+    def batch(self, name: str, standing: Standing = NOTHING) -> BatchResult | None:
+        """The footprint of a batch as known now; None where no fact starts it.
+
+        What is known to be `standing` is taken as it is.
+        """
         found = self.find(name)
         if found is None:
             return None
@@ -175,14 +181,16 @@ class Engine:
             return None
         if batch.end is not None:
             self.rows.pop(name, None)
-        return BatchRun(self, plant, timeline, batch).result()
+        return BatchRun(self, plant, timeline, batch, standing).result()
 
-    def foresee(self, batches: Iterable[Batch]) -> None:
+    def foresee(
+        self, batches: Iterable[Batch], standing: Mapping[str, Standing] = NONE_STANDS
+    ) -> None:
         """Compute what several ended batches will ask of their meters, each reading read once.
 
         Meters that remember a batch's own time are taken to remember all of it, and what only one
         batch asks for is left to it. What is missing here is computed when it is asked for; no
-        figure depends on it.
+        figure depends on it. Of each batch some rows may be `standing`: nothing is asked for them.
         """
         wanted: dict[Meter, list[list[Cuts]]] = {}
         moments: dict[Meter, set[int]] = {}
@@ -192,8 +200,9 @@ class Engine:
             if plant is None or batch.end is None:
                 continue
             timeline, changeover = self.timeline(batch.line), plant.policy.changeover
+            rows = standing.get(batch.id, NOTHING).rows
             for source in self.sources_of(plant, batch.line):
-                metered = self.metered(plant, source)
+                metered = None if source.id in rows else self.metered(plant, source)
                 if metered is None:
                     continue
                 plan = self.plan(source.lines, plant)

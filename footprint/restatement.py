@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from footprint.engine import Engine
 from footprint.factor_changes import FactorChanges
 from footprint.knowledge import Knowledge
+from footprint.out_of_date import OutOfDate
 from footprint.plant import PlantModel
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch, stretches
@@ -51,6 +52,8 @@ class Touched:
     """First ns."""
     end: int
     """Last ns; OPEN = from the start on."""
+    instrument: str = ""
+    """The one instrument that says something else; "" = not it alone."""
 
 
 def lines_of(plants: Iterable[PlantModel], instrument: str) -> frozenset[str]:
@@ -192,7 +195,7 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
                     meter = engine.meter(plant, instrument, register)
                     low = min([start, *meter.near(start)])
                     high = max(end, *meter.near(end), meter.reaches(end)) if end < FOREVER else OPEN
-                    found.append(Touched(lines, low, high))
+                    found.append(Touched(lines, low, high, instrument.id))
     return found
 
 
@@ -216,11 +219,11 @@ def _meaning(parts: Sequence[Stretch], start: int, end: int) -> tuple[object, ..
     return () if found is None else found.meaning()
 
 
-def restated(before: Engine, after: Engine) -> set[str] | None:
+def restated(before: Engine, after: Engine) -> OutOfDate | None:
     """Batches whose figure may be another one for new facts; None = all of them."""
     old, new = before.knowledge, after.knowledge
     touched = changed_lines(old, new)
-    names: set[str] = set()
+    found = OutOfDate(_declared(old, new))
     if new.registry_length != old.registry_length:
         more = changed_registry(before, after)
         if more is None:
@@ -233,10 +236,10 @@ def restated(before: Engine, after: Engine) -> set[str] | None:
                 for batch in timeline.ordered():
                     plant = new.plant_at(batch.start)
                     if plant is not None and changes.batch(plant, batch):
-                        names.add(batch.id)
+                        found.add_priced([batch.id])
     for item in touched:
-        names |= batches_around(after, item)
-    return names | _declared(old, new)
+        found.add(batches_around(after, item), item.instrument)
+    return found
 
 
 def _declared(old: Knowledge, new: Knowledge) -> set[str]:

@@ -12,16 +12,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
-from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
+from footprint.out_of_date import OutOfDate
 from footprint.restatement import Touched, batches_around, reach_of, restated, vanished
-from footprint.stated_batches import Batch
 from footprint.timeline import OPEN
+from ingest.computing import AHEAD, Wanted, compute
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
@@ -29,7 +28,7 @@ from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
 from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import SiteFindings, history_findings
+from ingest.site_findings import SiteFindings, history_findings, result_findings
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
@@ -41,8 +40,6 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
-AHEAD = 200
-"""Batches whose readings are read together."""
 
 
 class EngineShell(EngineIntake):
@@ -56,7 +53,7 @@ class EngineShell(EngineIntake):
     ) -> None:
         super().__init__(journal, folder)
         self._everything = True
-        self._wanted: set[str] = set()
+        self._wanted = OutOfDate()
         self._understood = 0
         self.changes = ResultChanges()
         self._site_findings = SiteFindings()
@@ -95,7 +92,7 @@ class EngineShell(EngineIntake):
             known = [fact for fact in self.facts if fact.index < based]
             self.engine = Engine(Knowledge(known), self.readings, self._kernels)
             self._understood = len(known)
-            self._wanted = set(self.results.basis.stale)
+            self._wanted = OutOfDate(self.results.basis.stale)
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, and write results beside it."""
@@ -111,7 +108,7 @@ class EngineShell(EngineIntake):
         with self._lock:
             writable = self.store is not None and self.store.writable
             pending = self._everything or self._touched or self._told or self._fresh_facts
-            if writable and not pending and not self._wanted - self.results.provisional:
+            if writable and not pending and self.results.provisional.issuperset(self._wanted):
                 anchor = self._anchor(self._index)
                 self.results.save(Basis(self._index, anchor, frozenset(self._wanted)))
                 self._based = self.results.basis.entries
@@ -131,11 +128,11 @@ class EngineShell(EngineIntake):
         for name in vanished(before.knowledge, knowledge):
             self.results.order.drop(name)
         if not self._everything:
-            names = restated(before, self.engine)
-            if names is None:
+            found = restated(before, self.engine)
+            if found is None:
                 self._everything = True
             else:
-                self._wanted |= names
+                self._wanted.update(found)
 
     def _note_wanted(self) -> None:
         """Turn what was touched into names of batches."""
@@ -148,14 +145,14 @@ class EngineShell(EngineIntake):
             self._everything = False
             self._touched.clear()
             self._told.clear()
-            self._wanted = {batch.id for batch in self.engine.batches()}
-            for name in set(self.results) - self._wanted:
+            self._wanted = OutOfDate(batch.id for batch in self.engine.batches())
+            for name in set(self.results).difference(self._wanted):
                 del self.results[name]
             return
         for instrument in self._told:
             if self.engine.other_channels(instrument):
                 lines = self.engine.lines_of(instrument)
-                self._wanted |= batches_around(self.engine, Touched(lines, 0, OPEN))
+                self._wanted.add(batches_around(self.engine, Touched(lines, 0, OPEN)))
         self._told.clear()
         growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
@@ -166,9 +163,9 @@ class EngineShell(EngineIntake):
             if high == OPEN:  # of all that reach to the end of time the earliest counts
                 growing[lines] = min(growing.get(lines, low), low)
             else:
-                self._wanted |= batches_around(self.engine, Touched(lines, low, high))
+                self._wanted.add(batches_around(self.engine, Touched(lines, low, high)))
         for lines, low in growing.items():
-            self._wanted |= batches_around(self.engine, Touched(lines, low, OPEN))
+            self._wanted.add(batches_around(self.engine, Touched(lines, low, OPEN)))
         self._touched.clear()
 
     def refresh(
@@ -181,54 +178,28 @@ class EngineShell(EngineIntake):
         with self._lock:
             self._note_wanted()
             wanted = self._in_order(eager=eager)
-            changed = []
-            for place, batch in enumerate(wanted):
-                if progress is not None and place % 20 == 0:
-                    progress(place, len(wanted))
-                if place % AHEAD == 0:
-                    if place:  # what the batches before asked for was theirs
-                        self.engine.trim()
-                    self.engine.foresee(wanted[place : place + AHEAD])
-                if self._compute(batch.id):
-                    changed.append(batch.id)
-            if wanted and progress is not None:
-                progress(len(wanted), len(wanted))
+            changed = compute(self.engine, self.results, wanted, self._index, progress)
         self.changes.tell(changed)
-        if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
+        due = eager and self._index - self.results.basis.entries >= SAVE_EVERY
+        if due:
             self.save()
-            self._trim()
-        elif len(wanted) > AHEAD:
-            self._trim()
+        if due or len(wanted) > AHEAD:
+            with self._lock:
+                self.engine.trim()
         return changed
 
-    def _trim(self) -> None:
-        with self._lock:
-            self.engine.trim()
-
-    def _in_order(self, *, eager: bool) -> list[Batch]:
+    def _in_order(self, *, eager: bool) -> list[Wanted]:
+        """Batches to compute now by start, each with the instruments that say something else."""
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
         if not eager:
             found = [b for b in found if b.end is None or b.id not in self.results]
-        self._wanted -= {batch.id for batch in found}
-        return sorted(found, key=lambda batch: (batch.start, batch.id))
+        found.sort(key=lambda batch: (batch.start, batch.id))
+        return [(batch, self._wanted.take(batch.id)) for batch in found]
 
     @property
     def waiting(self) -> int:
         """Batches left for the next eager refresh."""
         return len(self._wanted)
-
-    def _compute(self, name: str) -> bool:
-        """Compute a batch; whether its result changed."""
-        result = self.engine.batch(name)
-        if result is None:
-            return False
-        if not self.results.put(name, result):
-            return False
-        if result.state is not BatchState.PROVISIONAL:
-            digest = self.results.digest(name)
-            per_unit = result.per_unit or decimal_text(result.footprint)
-            self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
-        return True
 
     def newest(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Batches that have a result, newest first, from place `start` up to `stop`."""
@@ -260,12 +231,6 @@ class EngineShell(EngineIntake):
     def batch_findings(self) -> Counter[str]:
         """Findings of the batches' results by rule, without looking at anything else."""
         return +self.results.rules
-
-    def _findings_of_results(self) -> Iterator[Finding]:
-        for name in self.results:
-            result = self.results.get(name)  # the engine may have let go of it meanwhile
-            if result is not None:
-                yield from result.findings
 
     @contextmanager
     def held(self) -> Iterator[Engine]:
@@ -312,7 +277,7 @@ class EngineShell(EngineIntake):
         with self._lock:
             found = set(self.site_findings()[0])
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
-        found.update(self._findings_of_results())
+        found.update(result_findings(self.results))
         found.update(history_findings(beside))
         return sorted(found)
 

@@ -13,6 +13,7 @@ from footprint.conservation import books
 from footprint.engine import Engine
 from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
+from ingest.result_store import ResultStore
 from ingest.sorted_findings import SortedFindings
 from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import StreamChain
@@ -96,3 +97,11 @@ def history_findings(engine: Engine) -> Iterator[Finding]:
     plants = engine.knowledge.plants
     if plants and plants[-1][1].balances:
         yield from balance_findings(balance_windows(engine, plants[-1][1]))
+
+
+def result_findings(results: ResultStore) -> Iterator[Finding]:
+    """Findings of all results, each read as it is asked for."""
+    for name in results:
+        result = results.get(name)  # the engine may have let go of it meanwhile
+        if result is not None:
+            yield from result.findings

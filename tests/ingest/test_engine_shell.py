@@ -15,7 +15,7 @@ from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from footprint.engine import Engine
 from footprint.plant_reading import read_plant
-from ingest import engine_shell, result_store
+from ingest import computing, result_store
 from ingest.engine_shell import EngineShell
 from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
@@ -410,7 +410,7 @@ def test_many_batches_restated_at_once_end_where_a_full_computation_ends(
     choice = random.Random(seed)
     plant = Plant(tmp_path_factory.mktemp("site"), choice)
     patch = pytest.MonkeyPatch()
-    patch.setattr(engine_shell, "AHEAD", together)
+    patch.setattr(computing, "AHEAD", together)
     try:
         for _ in range(25):
             for act in [plant.read] * 4 + [plant.batch] * 2:
