@@ -122,7 +122,8 @@ class Outbox:
         with self._asked("to be opened", (*DAMAGE, apsw.SQLError)):
             self._db = apsw.Connection(str(self.path))
             self._db.set_busy_timeout(10_000)
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA journal_mode=WAL")  # each alone: one that answers ends a text
+            self._db.execute("PRAGMA synchronous=FULL")
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
