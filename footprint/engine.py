@@ -64,6 +64,10 @@ class Engine:
         self.meters: dict[tuple[str, str], Meter] = {}
         self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        self.meters_mark = object()
+        """Another one whenever `meter_findings` may be."""
+        self.all_metered = False
+        """Whether every meter of a source is there."""
         self._sources: dict[tuple[int, str], list[EmissionSource]] = {}
         self._metered: dict[int, Metered] = {}
         self._lines: dict[str, frozenset[str]] | None = None
@@ -84,6 +88,20 @@ class Engine:
             if known or self._means_the_same(place, held):
                 self.meters[place] = held
                 self._meter_findings[place] = earlier._meter_findings.get(place, [])
+        if not grown:
+            self.meters_mark, self.all_metered = earlier.meters_mark, earlier.all_metered
+
+    def _note_findings(self, place: tuple[str, str], findings: list[Finding]) -> None:
+        if self._meter_findings.get(place) != findings:
+            self._meter_findings[place] = findings
+            self.meters_mark = object()
+
+    def _let_go(self, place: tuple[str, str]) -> None:
+        """Make a meter again when it is asked for."""
+        del self.meters[place]
+        self._metered.clear()
+        self.all_metered = False
+        self.meters_mark = object()
 
     def _means_the_same(self, place: tuple[str, str], meter: Meter) -> bool:
         for _, plant in reversed(self.knowledge.plants):
@@ -99,7 +117,7 @@ class Engine:
         held = self.meters.get(place)
         if held is None:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             parts = stretches(self.knowledge, plant, instrument, register)
             held = Meter(register, channels, parts, self.readings, self._kernels)
             self.meters[place] = held
@@ -110,10 +128,9 @@ class Engine:
         changed = False
         for place in [place for place in self.meters if place[0] == instrument]:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             if channels != self.meters[place].channels:
-                del self.meters[place]
-                self._metered.clear()
+                self._let_go(place)
                 changed = True
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
@@ -133,8 +150,7 @@ class Engine:
         if held is None:
             return
         if held.key is None:
-            del self.meters[instrument, register]
-            self._metered.clear()
+            self._let_go((instrument, register))
         else:
             held.forget(start, end, first)
 
@@ -286,7 +302,9 @@ class Engine:
 
     def meter_findings(self) -> list[Finding]:
         """What is odd about who delivers the registers that meter a source."""
-        for _, plant in self.knowledge.plants:
-            for source in plant.sources:
-                self.metered(plant, source)
+        if not self.all_metered:
+            for _, plant in self.knowledge.plants:
+                for source in plant.sources:
+                    self.metered(plant, source)
+            self.all_metered = True
         return [f for found in self._meter_findings.values() for f in found]

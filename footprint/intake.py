@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from threading import RLock
 
+from footprint.chain_tips import ChainTips, Tally
 from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from footprint.true_times import Gap, TrueTimes, stated_gaps
@@ -51,6 +52,11 @@ class EnvelopeIndex(ABC):
         self._delivered: set[SeriesKey] = set()
         self._news: set[str] = set()
         self._turn = RLock()
+        self.sources_mark = object()
+        """Another one whenever somebody begins to deliver a channel, or states to."""
+        self.tallies: dict[str, Tally] = {}
+        """Envelopes of each agent."""
+        self.tips = ChainTips()
         self.true_times = TrueTimes(
             lambda place, boots: self.chain(*place).of_boots(boots), self.envelope, self._turn
         )
@@ -63,14 +69,36 @@ class EnvelopeIndex(ABC):
                 key = SeriesKey(table.agent, entry.stream, entry.name)
                 self._cfgs.setdefault(key, set()).add(identity)
                 self._keys.setdefault(entry.name, set()).add(key)
+        self._forget_sources()
+
+    def _forget_sources(self) -> None:
         self._sources.clear()
+        self.sources_mark = object()
+
+    def tally(self, agent: str) -> Tally:
+        """The count of an agent's envelopes."""
+        found = self.tallies.get(agent)
+        if found is None:
+            found = self.tallies[agent] = Tally()
+        return found
+
+    def begun(self, agent: str, stream: str, moment: int) -> int:
+        """Number of envelopes of a stream that begin at or before `moment`, ns UTC."""
+        with self._turn:
+            return self.chain(agent, stream).begun(moment)
+
+    def take_odd(self) -> list[tuple[str, str]]:
+        """Chains about which something may be odd that was not when this was asked last."""
+        with self._turn:
+            return self.tips.take()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> None:
         """Take in an envelope's place in its chain, its channels and its tagged amounts."""
         place = (envelope.agent, envelope.stream)
         link = chain_link(envelope, identity)
-        self.chain(*place).add(link)
-        self.true_times.saw(link)
+        chain = self.chain(*place)
+        self.tally(envelope.agent).add(int(chain.add(link)), link.t_last)
+        self.tips.saw(place, link, chain, odd=self.true_times.saw(link))
         for channel, gap in stated_gaps(envelope):
             self.learn_gap(SeriesKey(*place, channel), gap)
         for key, column in zip(envelope.keys, envelope.cols, strict=True):
@@ -100,7 +128,7 @@ class EnvelopeIndex(ABC):
         """A channel was delivered under a channel table."""
         self._cfgs.setdefault(key, set()).add(cfg)
         self._keys.setdefault(key.channel, set()).add(key)
-        self._sources.clear()
+        self._forget_sources()
 
     def learn_length(self, key: SeriesKey, length: int) -> None:
         """An amount of that length, ns, was delivered."""

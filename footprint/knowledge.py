@@ -162,6 +162,15 @@ class Knowledge:
         """Factors of the sets in force; a row that cannot be read is a finding."""
         return self._registry.factors
 
+    @property
+    def registry_mark(self) -> object:
+        """Another object whenever the registry has grown."""
+        return self._registry
+
+    def registry_findings(self) -> list[Finding]:
+        """What is odd about the facts of the registry, their factor rows with them."""
+        return [*self._registry.findings, *self._registry.factor_findings()]
+
     def all_findings(self) -> list[Finding]:
         """What is odd about the facts, their factor rows with them."""
         return [*self.findings, *self._registry.factor_findings()]

@@ -127,6 +127,16 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
     return found
 
 
+def vanished(before: Knowledge, after: Knowledge) -> list[str]:
+    """Batches no fact starts any more."""
+    return [
+        name
+        for line, held in before.timelines.items()
+        if (timeline := after.timelines.get(line)) is None or not timeline.grew_from(held)
+        for name in held.batches.keys() - (timeline.batches.keys() if timeline else set())
+    ]
+
+
 def changed_registry(before: Engine, after: Engine) -> list[Touched] | None:
     """Time touched by what the registry states anew; None = everything.
 

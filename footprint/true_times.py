@@ -52,11 +52,13 @@ class TrueTimes:
         self._gaps: dict[Place, dict[SeriesKey, tuple[set[Gap], set[Gap]]]] = {}
         self._restamped: list[Restamped] = []
 
-    def saw(self, link: ChainLink) -> None:
-        """An envelope was added."""
+    def saw(self, link: ChainLink) -> bool:
+        """An envelope was added; whether other stamps of its stream may be wrong now."""
         place = (link.agent, link.stream)
-        if self._watch(place).saw(link):
+        again = self._watch(place).saw(link)
+        if again:
             self._unsettled.add(place)
+        return again
 
     def _watch(self, place: Place) -> ClockWatch:
         return self._watches.setdefault(place, ClockWatch())

@@ -7,7 +7,7 @@ functions of the journal. A start reads what has come since they were written, n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
 from footprint.out_of_date import OutOfDate
-from footprint.restatement import Touched, batches_around, reach_of, restated
+from footprint.restatement import Touched, batches_around, reach_of, restated, vanished
 from footprint.timeline import OPEN
 from ingest.computing import AHEAD, Wanted, compute
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
@@ -28,7 +28,7 @@ from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
 from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import OddChains, history_findings, result_findings, unknown_instruments
+from ingest.site_findings import SiteFindings, history_findings, result_findings
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.finding import Finding
@@ -56,7 +56,7 @@ class EngineShell(EngineIntake):
         self._wanted = OutOfDate()
         self._understood = 0
         self.changes = ResultChanges()
-        self._odd_chains = OddChains()
+        self._site_findings = SiteFindings()
         self.demand = OnDemand()
         if folder is None:
             self._kernels = kernels or PYTHON
@@ -125,6 +125,8 @@ class EngineShell(EngineIntake):
         earlier = None if self._everything else before
         self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
         self._understood = len(self.facts)
+        for name in vanished(before.knowledge, knowledge):
+            self.results.order.drop(name)
         if not self._everything:
             found = restated(before, self.engine)
             if found is None:
@@ -199,6 +201,15 @@ class EngineShell(EngineIntake):
         """Batches left for the next eager refresh."""
         return len(self._wanted)
 
+    def newest(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """Batches that have a result, newest first, from place `start` up to `stop`."""
+        if not self.results.order.filled:
+            with self._lock:
+                timelines = self.engine.knowledge.timelines.values()
+                found = ((b.id, b.start) for t in timelines for b in t.ordered())
+                self.results.order.fill(pair for pair in found if pair[0] in self.results)
+        return self.results.order.names(start, stop)
+
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
         with self._lock:
@@ -229,6 +240,12 @@ class EngineShell(EngineIntake):
             self.settle()
             yield self.engine
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is taken in while the block runs."""
+        with self._lock:
+            yield
+
     def engine_now(self) -> Engine:
         """The engine with every fact that was taken in understood."""
         with self._lock:
@@ -240,15 +257,17 @@ class EngineShell(EngineIntake):
         with self._lock:
             return needs_of(self.engine, name, self._kernels)
 
-    def site_findings(self) -> list[Finding]:
-        """What was noticed of instruments, streams and facts, without twins, sorted."""
+    def site_findings(
+        self, start: int = 0, stop: int | None = None
+    ) -> tuple[Sequence[Finding], Counter[str]]:
+        """What was noticed of instruments, streams and facts, the gravest first, without twins.
+
+        Those from place `start` up to `stop`, and the number of all of them by rule.
+        """
         with self._lock:
-            found: set[Finding] = set(self.entry_findings)
-            found.update(self.engine.knowledge.all_findings())
-            found.update(self.engine.meter_findings())
-            found.update(self._odd_chains.findings(self.readings))
-            found.update(unknown_instruments(self.engine.knowledge, self.readings))
-            return sorted(found)
+            self._site_findings.update(self.engine, self.readings, self.entry_findings)
+            found = self._site_findings.sorted
+            return found.rows(start, stop), found.rules.copy()
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted.
@@ -256,7 +275,7 @@ class EngineShell(EngineIntake):
         What needs the history is looked at beside the engine, which goes on meanwhile.
         """
         with self._lock:
-            found = set(self.site_findings())
+            found = set(self.site_findings()[0])
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
         found.update(result_findings(self.results))
         found.update(history_findings(beside))
@@ -287,7 +306,7 @@ class EngineShell(EngineIntake):
             self._touched.clear()
             self._told.clear()
             self._wanted.clear()
-            self._odd_chains = OddChains()
+            self._site_findings = SiteFindings()
             self.engine = Engine(Knowledge(()), self.readings, self._kernels)
             self.catch_up(progress)
 

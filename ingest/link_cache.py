@@ -107,6 +107,12 @@ class SealedBlock:
         """How far its readings lie from a moment, ns; 0 = around it."""
         return max(self.extent.t_min - t, t - self.extent.t_max, 0)
 
+    def begun(self, moment: int) -> int:
+        """Number of its links that begin at or before a moment, ns; read only where in doubt."""
+        if self.extent.t_max <= moment:
+            return self.extent.count
+        return 0 if self.extent.t_min > moment else self.block.begun(moment)
+
     def look(self) -> None:
         """Have `steps` and `loose` found, once."""
         if self.steps is None:

@@ -94,11 +94,18 @@ class StoredReadings(EnvelopeIndex):
             self.true_times.learn_boot(agent, stream, boot, map(int, row))
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
+        self._tally(meta["links"])
         self._attach_links(path, meta["links"])
 
     def _attach_links(self, path: Path, listed: Sequence[Any]) -> None:
         for agent, stream, sealed in self._sealed(path, listed):
             self._stored(agent, stream).attach(sealed)
+
+    def _tally(self, listed: Sequence[Any]) -> None:
+        """Count the envelopes an index part lists; something may be odd about each chain."""
+        for agent, stream, count, _, high, _ in listed:
+            self.tally(agent).add(count, high)
+            self.tips.doubt((agent, stream))
 
     def _sealed(self, path: Path, listed: Sequence[Any]) -> Iterator[tuple[str, str, SealedBlock]]:
         """Blocks of an index part, one a stream."""

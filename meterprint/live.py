@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import structlog
 
 from dashboards.agent_health import AgentState, read_state
@@ -73,6 +72,7 @@ class LiveSite:
             site.keyring.receipts,
             site.keys_of,
             site.revoked_keys_of,
+            site.enrolled,
         )
         try:
             self.subscriber = Subscriber(
@@ -216,8 +216,8 @@ class LiveSite:
                 log.warning("broker_down", error=str(error), hint=error.hint)
             try:
                 self.site.journal.follow()
-            except apsw.Error as error:
-                log.warning("journal_unreadable", error=str(error))
+            except MeterprintError as error:
+                log.warning("journal_unreadable", error=str(error), hint=error.hint)
             if self.site.engine.lag:
                 self._wake.set()  # a command beside this process has stated something
 

@@ -418,7 +418,7 @@ def test_an_exchange_is_a_finding_with_its_registers():
     world.state("registry", "instrument_exchanged", "m", body, 150 * S)
     engine = world.engine()
     found = [f for f in engine.batch("b1").findings if f.rule == "exchange"]
-    assert found == [f for f in engine.knowledge.all_findings() if f.rule == "exchange"]
+    assert found == [f for f in engine.knowledge.registry_findings() if f.rule == "exchange"]
     assert found[0].numbers == (("closing_e", "1200"), ("opening_e", "0"), ("ratio", "40"))
     assert found[0].at == 150 * S
 
