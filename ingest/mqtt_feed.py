@@ -124,7 +124,7 @@ class MqttFeed:
                 context = ssl.create_default_context(cafile=str(address.ca))
             if context is not None:
                 plain = context.wrap_socket(plain, server_hostname=address.host)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # also what no host can be called
             raise FeedLost(
                 f"no MQTT broker answers on {address.host}:{address.port}: {error}",
                 hint="is it running, and is its address right?",

@@ -26,7 +26,7 @@ from ingest.acceptance import (
 from ingest.enrolled_keys import EnrolledKeys
 from ingest.journal import Journal, RegistryMoved
 from ingest.quarantine import Quarantine, QuarantineError, Refused
-from ingest.runs import Run
+from ingest.runs import Run, runs_around
 from ingest.signature_check import SignatureCheck
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
@@ -248,13 +248,13 @@ class Receiver:
         notes = []
         for (agent, stream, epoch), taken in places.items():
             first, last = min(taken)[0], max(taken)[0]
-            runs = self.runs(agent, stream, epoch)
+            runs = runs_around(self.runs(agent, stream, epoch), first, last)
             receipt = Receipt(
                 self._journal.origin,
                 agent,
                 stream,
                 epoch,
-                tuple(run for run in runs if run[1] >= first and run[0] <= last),
+                tuple(runs),
                 tuple(identity for identity, _ in also.pop(agent, ())),
                 max(index for _, index in taken),
                 size,

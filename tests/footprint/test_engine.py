@@ -25,7 +25,7 @@ from mrv.column import Column
 from mrv.envelope import Clock, ClockState, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 
 S = 10**9
 PLANT = {

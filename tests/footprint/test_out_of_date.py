@@ -14,7 +14,7 @@ from footprint.engine import Engine
 from footprint.out_of_date import NOTHING, OutOfDate, standing
 from footprint.restatement import restated
 from mrv.finding import Finding, Severity
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 from tests.footprint.test_laws import SPAN, S, world_of
 
 EXAMPLES = int(os.environ.get("METERPRINT_STANDING", "60"))

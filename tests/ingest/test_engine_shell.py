@@ -25,7 +25,7 @@ from mrv.envelope import Clock, ClockState, parse
 from mrv.fact import REGISTRY
 from mrv.measurement.activity import PYTHON
 from mrv.verification.note import SecretKey, identity, sign, split
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 
 S = 10**9
 METERS = ("m0", "m1", "air")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import structlog
 
 from ingest import mqtt_wire as wire
 from ingest.inbox import Inbox, acknowledge
-from ingest.mqtt_feed import Arrived, BrokerAddress, MqttFeed
+from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
 from ingest.session import Session
 from tests.ingest.test_agent_session import Broker
 
@@ -120,3 +121,11 @@ def test_a_connection_that_changes_while_one_acknowledges_gets_no_old_acknowledg
     assert broker.next() == (0x40, b"\0\x08")
     feed.close()
     broker.close()
+
+
+@pytest.mark.parametrize(
+    "address", [BrokerAddress(1883, "a..b"), BrokerAddress(1883, "x" * 70), BrokerAddress(70_000)]
+)
+def test_an_address_that_cannot_be_one_is_a_lost_feed_and_ends_no_thread(address):
+    with pytest.raises(FeedLost, match="no MQTT broker answers"):
+        MqttFeed(address, "s", ["a/b"]).connect()
