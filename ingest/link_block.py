@@ -17,6 +17,9 @@ from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
 from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
+Closing = tuple[bool, int, int, str, int]
+"""(doubted, t_last, seq, identity, row) of a link that reaches a moment."""
+
 
 class Names:
     """A column of names as numbers."""
@@ -111,8 +114,8 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
+    def closing(self, end: int) -> Closing | None:
+        """The first link that reaches `end`.
 
         One whose clock was trusted goes before all others.
         """
@@ -122,7 +125,7 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
-    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
+    def _first_of_alike(self, by_end: Any, place: int) -> Closing:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
         doubted = not self._flags[row] & TRUSTED
