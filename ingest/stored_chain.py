@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -197,15 +198,19 @@ class StoredChain(StreamChain):
                 known = ranges.get(epoch, (low, high))
                 ranges[epoch] = (min(low, known[0]), max(high, known[1]))
         self._connect(ranges)
-        part_of = StreamChain()
+        found: list[ChainLink] = []
         for part in self.sealed:
             if any(epoch in ranges for epoch, _ in part.extent.epochs):
-                for link in part.block.of_epochs(ranges):
-                    part_of.add(link)
+                found += part.block.of_epochs(ranges)
         for link in self._links.values():
             bounds = ranges.get(link.epoch)
             if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
-                part_of.add(link)
+                found.append(link)
+        if len(ranges) == 1 and all(a.identity == b.prev for a, b in itertools.pairwise(found)):
+            return found  # one run: every link follows the one before, and both ends are wanted
+        part_of = StreamChain()
+        for link in found:
+            part_of.add(link)
         return part_of.between(start, end, also)
 
     def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:
