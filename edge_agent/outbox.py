@@ -7,7 +7,6 @@ kept packed (`packing`).
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -49,10 +48,8 @@ PRUNE_AT_ONCE = 500
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, ValueError, TypeError, AttributeError)
 """What a changed file raises: pages that make no sense, a value of another kind than was written,
 bytes that are no text."""
-IDENTITY = re.compile("[0-9a-f]{64}")
-"""An identity: a SHA-256 in hex."""
-MAX_EPOCH = 32
-"""Longest name of an epoch an envelope may hold (design §3)."""
+MAX_EPOCH, MAX_IDENTITY = 32, 64
+"""Characters the members of an envelope's `after` may have (design §3)."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
 
 
@@ -63,8 +60,8 @@ def _head_of(stream: Any, epoch: Any, seq: Any, identity: Any) -> Head:
     """A row of `head`. Raises TypeError or ValueError where no envelope could name it."""
     if [type(value) for value in (stream, epoch, seq, identity)] != [str, str, int, str]:
         raise TypeError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
-    plain = 0 < len(epoch) <= MAX_EPOCH and epoch.isprintable() and 0 <= seq <= MAX_SAFE_INTEGER
-    if not plain or not IDENTITY.fullmatch(identity):
+    plain = len(epoch) <= MAX_EPOCH and len(identity) <= MAX_IDENTITY and 0 <= seq
+    if not plain or seq > MAX_SAFE_INTEGER or not (epoch + identity).isprintable():
         raise ValueError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
     return Head(epoch, seq, identity)
 
