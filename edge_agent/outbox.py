@@ -125,6 +125,9 @@ class Outbox:
                 self._db.execute(statement)
             waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
             self._db.execute(_SELECT + "LIMIT 0")
+            keys = self._db.execute("SELECT name FROM pragma_table_info('message') WHERE pk>0")
+            if keys.fetchall() != [("id",)]:
+                raise ValueError("its messages have no numbers")
             for row in self._db.execute("SELECT stream,epoch,seq,identity FROM head"):
                 _head_of(*row)
             self._depth = int(self._db.execute(waiting).fetchone()[0])

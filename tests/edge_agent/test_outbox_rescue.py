@@ -112,6 +112,22 @@ def test_a_head_that_cannot_be_read_is_found_out_before_anything_is_built_on_it(
     outbox.close()
 
 
+def test_a_flip_in_the_text_of_the_tables_loses_nothing(tmp_path):
+    path = tmp_path / "outbox.db"
+    outbox, agent = agent_on(path)
+    agent.add([RawReading("m.e", S, 0, 1)])
+    agent.flush()
+    kept = [message.identity for message in outbox.everything()]
+    outbox.close()
+    content = path.read_bytes()
+    assert content.count(b"id INTEGER PRIMARY KEY") == 1
+    path.write_bytes(content.replace(b"id INTEGER PRIMARY KEY", b"id INTEGER PRIMAZY KEY"))
+    outbox, _ = agent_on(path)
+    assert outbox.rescues == 1
+    assert [message.identity for message in outbox.everything()][: len(kept)] == kept
+    outbox.close()
+
+
 @pytest.mark.parametrize("content", [b"nonsense" * 4096, b"SQLite format 3\0" + b"\xff" * 9000])
 def test_a_file_that_is_no_database_is_set_aside(tmp_path, content):
     path = tmp_path / "outbox.db"
