@@ -97,7 +97,7 @@ class EngineShell(EngineIntake):
             self.unreadable.learn((signer, 1, index, index, text))
         for entry in self._journal.entries(min(based, sealed), sealed):
             if entry.kind is EntryKind.ENVELOPE:
-                self._touch(entry)
+                self._touch_again(entry)
         self._index = sealed
         self.catch_up()
         if based:

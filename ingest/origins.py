@@ -84,6 +84,14 @@ class Origins:
         gone: list[tuple[int, int]] = []
         new: list[tuple[int, int, int, bytes]] = []
         for origin in self._touched.values():
+            if len(origin.runs) == len(origin.stored) == 1:  # nearly always: it has grown
+                run = origin.runs[0]
+                if run != origin.stored[0]:
+                    new.append((origin.id, run[0], run[1], bytes.fromhex(run[2])))
+                    if run[0] != origin.stored[0][0]:
+                        gone.append((origin.id, origin.stored[0][0]))
+                    origin.stored = (run,)
+                continue
             now, before = set(origin.runs), set(origin.stored)
             fresh = now - before
             starts = {first for first, _, _ in fresh}

@@ -30,6 +30,11 @@ class StoredChain(StreamChain):
     def __len__(self) -> int:
         return super().__len__() + sum(part.extent.count for part in self.sealed)
 
+    @property
+    def is_hot(self) -> bool:
+        """Whether it has links that are not sealed yet."""
+        return bool(self._links)
+
     def hot(self) -> list[ChainLink]:
         """Links that are not sealed yet."""
         return list(self._links.values())
@@ -55,7 +60,6 @@ class StoredChain(StreamChain):
         self._by_end.clear()
         self._trusted_by_end.clear()
         self._places.clear()
-        self._followed.clear()
 
     def add(self, link: ChainLink) -> None:
         """Take in one envelope; the same one twice changes nothing."""
