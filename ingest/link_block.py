@@ -29,6 +29,11 @@ class Names:
     def __getitem__(self, row: int) -> str:
         return self.known[int(self.codes[row])]
 
+    def of(self, rows: Any) -> list[str]:
+        """The names of some rows (int array)."""
+        known = self.known
+        return [known[code] for code in self.codes[rows].tolist()]
+
     def among(self, names: Collection[str]) -> Any:
         """Of each row, whether its name is one of these."""
         wanted = np.array([name in names for name in self.known])
@@ -111,6 +116,33 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
+    def links(self, rows: Any) -> list[ChainLink]:
+        """The links of some rows (int array), as `link` has them."""
+        flags = self._flags[rows]
+        listed = rows.tolist()
+        return [
+            ChainLink(self._agent, self._stream, *one)
+            for one in zip(
+                self._epoch.of(rows),
+                self.seq[rows].tolist(),
+                self._names(rows),
+                map(self.prev, listed),
+                self.t_first[rows].tolist(),
+                self.t_last[rows].tolist(),
+                ((flags & TRUSTED) > 0).tolist(),
+                ((flags & STOPS) > 0).tolist(),
+                self._t[rows].tolist(),
+                self._mono[rows].tolist(),
+                self._boot.of(rows),
+                strict=True,
+            )
+        ]
+
+    def _names(self, rows: Any) -> list[str]:
+        """Identities of some rows."""
+        data, size = self._identity[rows].tobytes().hex(), 2 * HASH_BYTES
+        return [data[place : place + size] for place in range(0, len(data), size)]
+
     def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
         """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
 
@@ -167,11 +199,11 @@ class LinkBlock:
         wanted = np.zeros(len(self), bool)
         for epoch, (low, high) in ranges.items():
             wanted |= self._epoch.among([epoch]) & (self.seq >= low) & (self.seq <= high)
-        return [self.link(row) for row in np.flatnonzero(wanted).tolist()]
+        return self.links(np.flatnonzero(wanted))
 
     def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
         """Links of some boots."""
-        return [self.link(row) for row in np.flatnonzero(self._boot.among(boots)).tolist()]
+        return self.links(np.flatnonzero(self._boot.among(boots)))
 
     def at(self, epoch: str, seq: int) -> list[ChainLink]:
         """Links of a place; two where the agent equivocated."""
@@ -197,4 +229,4 @@ class LinkBlock:
 
     def loose(self) -> list[ChainLink]:
         """Links that do not follow the row before them."""
-        return [self.link(int(row)) for row in self.breaks]
+        return self.links(self.breaks)

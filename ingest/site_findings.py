@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
+from ingest.stored_readings import StoredReadings
 from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import StreamChain
 from mrv.reporting.mending import Mending, clock_findings
@@ -20,6 +21,8 @@ class OddChains:
     def findings(self, readings: EnvelopeIndex) -> list[Finding]:
         """Equivocations, late envelopes, clock steps, mended clocks, new chains and forks."""
         found: list[Finding] = []
+        if isinstance(readings, StoredReadings):
+            readings.look()
         for place, chain in readings.chains():
             mended = readings.mended(*place)
             held = self._held.get(place)

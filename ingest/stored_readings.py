@@ -16,6 +16,7 @@ from footprint.readings import ChannelSource, SignedGap
 from ingest.channel_page import MOST_ROWS, Page
 from ingest.index_part import Extent, Links, read_meta, write_links
 from ingest.link_cache import LinkCache, SealedBlock
+from ingest.link_look import MANY, look
 from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import StoredChain
@@ -226,6 +227,11 @@ class StoredReadings(EnvelopeIndex):
                 for pair in chain.equivocations[chain.sealed_equivocations :]
             ],
         }
+
+    def look(self, many: int = MANY) -> None:
+        """Look for what is odd in sealed links of many streams at once: see `link_look`."""
+        with self._turn:
+            look(self._stored_chains(), self.store.index_files(), many)
 
     def sources(self, channel: str) -> Sequence[ChannelSource]:
         """Who delivers the channel, sorted by key."""
