@@ -141,7 +141,7 @@ def fresh(lines: int, period: int) -> Iterator[History]:
 def pages(history: History) -> dict[str, float]:
     """CPU milliseconds of pages and of the same questions of the HTTP interface."""
     engine = history.site.engine
-    read = ReadModel(Shown(history), engine.wait_change)
+    read = ReadModel(Shown(history), engine.changes.wait)
     names = [batch.id for batch in engine.engine.batches()]
     asked = names[len(names) // 2] if names else "none"
     app = create_app(read, lambda: "")

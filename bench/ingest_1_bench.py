@@ -50,7 +50,7 @@ from ingest.projector import Projector
 from ingest.quarantine import Quarantine
 from mrv.envelope import Clock, ClockState, Envelope
 from mrv.verification.note import SecretKey
-from scripts.servers import influxd_path
+from scripts.influxd_builds import influxd_path
 from scripts.telegraf import telegraf_path
 
 SITE = "bench"

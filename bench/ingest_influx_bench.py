@@ -41,7 +41,7 @@ from ingest.subscriber import Subscriber
 from mrv.envelope import parse
 from mrv.verification.note import SecretKey, split
 from scripts.influx_servers import VERSIONS, Influxd, influx_server
-from scripts.servers import influxd_path
+from scripts.influxd_builds import influxd_path
 
 EACH = 100
 """Readings of an envelope, ten channels."""

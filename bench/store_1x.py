@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ingest.broker import free_port
 from ingest.series import SeriesStore
-from scripts.servers import influxd_path
+from scripts.influxd_builds import influxd_path
 
 SITE = "bench"
 

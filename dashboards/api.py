@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards import api_batches
 from dashboards.answers import EVENT, UNKNOWN, of_kind
-from dashboards.listing import ROWS, Asked, Count, Start, say_rest
+from dashboards.listing import ROWS, Asked, Count, Rows, Start, listed
 from dashboards.provenance import certificate_row
-from dashboards.read_model import ReadModel
+from dashboards.read_model import ReadModel, with_state
 from dashboards.tables import agent_row, meter_row, table
-from footprint.rows import batch_row, iso
+from footprint.rows import iso
 from mrv.errors import InputError, MeterprintError
 
 
@@ -49,50 +49,42 @@ def router(read: ReadModel) -> APIRouter:
     api = APIRouter(prefix="/api/v1")
     api.include_router(api_batches.router(read))
 
-    @api.get("/lines")
-    def lines(
-        request: Request, response: Response, start: Start = 0, count: Count = ROWS
-    ) -> list[dict[str, Any]]:
+    @api.get("/lines", response_model=Rows)
+    def lines(request: Request, start: Start = 0, count: Count = ROWS) -> Response:
         """Lines now, as the plant states them."""
-        say_rest(request, response, start, count, len(read.index().lines))
-        return [
+        rows = (
             {
                 "line": now.line,
                 "name": {"zh": now.name.zh, "en": now.name.en},
-                "batch": None if now.result is None else batch_row(now.result),
-                "settled": None if now.settled is None else batch_row(now.settled),
+                "batch": None if now.result is None else read.row(now.result.batch.id),
+                "settled": None if now.settled is None else read.row(now.settled.batch.id),
                 "data_at": iso(now.data_at),
                 "age_s": now.age_s,
                 "stale": now.stale,
             }
             for now in read.lines(start, count)
-        ]
+        )
+        return listed(request, rows, start, count, len(read.index().lines))
 
-    @api.get("/meters")
-    def meters(
-        request: Request,
-        response: Response,
-        start: Start = 0,
-        count: Count = ROWS,
-        q: Asked = "",
-    ) -> list[dict[str, Any]]:
+    @api.get("/meters", response_model=Rows)
+    def meters(request: Request, start: Start = 0, count: Count = ROWS, q: Asked = "") -> Response:
         """Instruments, those without a valid certificate first; `q` finds some of them."""
-        say_rest(request, response, start, count, read.meter_count(q)[2])
-        return [meter_row(row) for row in read.meters(start, count, q)]
+        found = read.instruments().like(q)
+        rows = map(meter_row, read.meters(found[start : start + count]))
+        return listed(request, rows, start, count, len(found))
 
     @api.get("/meters.csv", response_class=Response, responses=of_kind("text/csv", "instruments"))
     def meters_csv() -> Response:
         """Every instrument as CSV."""
-        return table(meter_row(row) for row in read.meters())
+        return table(map(meter_row, read.meters(read.instruments().rows)))
 
-    @api.get("/certificates")
-    def certificates(
-        request: Request, response: Response, start: Start = 0, count: Count = ROWS
-    ) -> list[dict[str, Any]]:
+    @api.get("/certificates", response_model=Rows)
+    def certificates(request: Request, start: Start = 0, count: Count = ROWS) -> Response:
         """Certificates of the plant's instruments, with their state now."""
-        found = read.certificates()
-        say_rest(request, response, start, count, len(found))
-        return [certificate_row(paper, state) for paper, state in found[start : start + count]]
+        papers = read.papers()
+        shown = with_state(papers[start : start + count])
+        rows = (certificate_row(paper, state) for paper, state in shown)
+        return listed(request, rows, start, count, len(papers))
 
     @api.get("/agents")
     def agents() -> list[dict[str, Any]]:
@@ -104,14 +96,11 @@ def router(read: ReadModel) -> APIRouter:
         """Every agent as CSV."""
         return table(agent_row(row) for row in read.agents())
 
-    @api.get("/findings")
-    def findings(
-        request: Request, response: Response, start: Start = 0, count: Count = ROWS
-    ) -> list[dict[str, Any]]:
+    @api.get("/findings", response_model=Rows)
+    def findings(request: Request, start: Start = 0, count: Count = ROWS) -> Response:
         """Findings, sorted."""
         found = read.findings()
-        say_rest(request, response, start, count, len(found))
-        return [
+        rows = (
             {
                 "rule": f.rule,
                 "subject": f.subject,
@@ -120,7 +109,8 @@ def router(read: ReadModel) -> APIRouter:
                 "numbers": dict(f.numbers),
             }
             for f in found[start : start + count]
-        ]
+        )
+        return listed(request, rows, start, count, len(found))
 
     @api.get("/journal")
     def journal() -> dict[str, Any]:

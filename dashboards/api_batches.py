@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from dashboards.answers import BUSY, UNKNOWN, missing, of_kind
-from dashboards.listing import ROWS, Count, Start, say_rest
+from dashboards.listing import ROWS, Count, Rows, Start, listed
 from dashboards.provenance import certificate_row, source_rows
 from dashboards.read_model import ReadModel
 from dashboards.tables import table
@@ -22,14 +22,14 @@ def batch_value(read: ReadModel, result: BatchResult) -> dict[str, Any]:
     """A batch, whole: figure, factors, certificates, envelopes, revisions, findings."""
     name = result.batch.id
     used = {row.certificate for row in result.sources if row.certificate}
-    mine = read.certificates(sorted({row.instrument for row in result.sources}))
+    mine = read.papers_of(sorted({row.instrument for row in result.sources}))
     papers = [certificate_row(c, state) for c, state in mine if c.id in used]
-    runs = read.runs(name)
+    evidence = read.evidence(name)
     size, root = read.journal()
     place = f"/api/v1/batches/{quote(name)}"
     return {
         **result.to_json(),
-        "digest": result.digest(),
+        "digest": read.digest(name),
         "uncertainty_budget": [
             {"component": component, "u": u, "share": share}
             for component, u, share in result.components.budget()
@@ -37,8 +37,8 @@ def batch_value(read: ReadModel, result: BatchResult) -> dict[str, Any]:
         "factors": [use.to_json() for use in read.factors(result)],
         "certificates": papers,
         "evidence": {
-            "runs": [run.to_json() for run in runs],
-            "envelopes": sum(len(run.links) for run in runs),
+            "runs": [run.to_json() for run in evidence.runs],
+            "envelopes": evidence.envelopes,
             "checkpoint": {"entries": size, "root": root},
             "bundle": f"{place}/bundle",
         },
@@ -62,13 +62,11 @@ def router(read: ReadModel) -> APIRouter:
     """The routes of batches."""
     api = APIRouter()
 
-    @api.get("/batches")
-    def batches(
-        request: Request, response: Response, start: Start = 0, count: Count = ROWS
-    ) -> list[dict[str, Any]]:
+    @api.get("/batches", response_model=Rows)
+    def batches(request: Request, start: Start = 0, count: Count = ROWS) -> Response:
         """Batches, newest first."""
-        say_rest(request, response, start, count, read.batch_count()[0])
-        return [batch_row(result) for result in read.batches(start, count)]
+        rows = (row for name in read.newest(start, count) if (row := read.row(name)) is not None)
+        return listed(request, rows, start, count, read.batch_count()[0])
 
     @api.get("/batches.csv", response_class=Response, responses=of_kind("text/csv", "batches"))
     def batches_csv() -> Response:

@@ -26,7 +26,7 @@ def batch_values(page: Page, result: BatchResult) -> dict[str, Any]:
     budget = [(component(page, c), u, share) for c, u, share in result.components.budget()]
     rest = budget[BUDGET_ROWS:]
     top = max(result.sources, key=lambda s: s.burden, default=None)
-    runs = page.read.runs(name)
+    evidence = page.read.evidence(name)
     size, root = page.read.journal()
     file = f"{name}.zip"
     return {
@@ -44,9 +44,9 @@ def batch_values(page: Page, result: BatchResult) -> dict[str, Any]:
         "top": page.source(top.source) if top is not None and top.burden else None,
         "factors": page.read.factors(result),
         "revisions": page.read.revisions(name),
-        "digest": result.digest(),
-        "runs": runs,
-        "envelopes": sum(len(run.links) for run in runs),
+        "digest": page.read.digest(name),
+        "runs": evidence.runs,
+        "envelopes": evidence.envelopes,
         "size": size,
         "root": root,
         "make": [

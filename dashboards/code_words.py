@@ -20,8 +20,13 @@ class Words:
     """Where that is shown, "" = nowhere."""
 
 
-def _meter(channel: str) -> str:
-    return f"/meters#{quote(channel.partition('.')[0], safe='')}"
+def _meter(page: Page, channel: str) -> str:
+    name = channel.partition(".")[0]
+    return page.meters(name, name)
+
+
+def _paper(page: Page, number: str) -> str:
+    return page.meters(number, f"cert-{number}")
 
 
 def wait(page: Page, code: str) -> Words:
@@ -32,7 +37,7 @@ def wait(page: Page, code: str) -> Words:
         return Words(words, page.moment(int(subject)), "")
     if name == "declared":
         return Words(words, page.source(subject), "")
-    return Words(words, subject, _meter(subject) if subject else "")
+    return Words(words, subject, _meter(page, subject) if subject else "")
 
 
 def lack(page: Page, code: str) -> Words:
@@ -48,18 +53,14 @@ def component(page: Page, name: str) -> Words:
     if family == "factor":
         return Words(words, what, f"#factor-{quote(what, safe='')}")
     if family == "mpe":
-        known = page.plant is not None and page.plant.instrument(what) is not None
-        return Words(words, what, _meter(what) if known else _paper(what))
+        known = page.has_instrument(what)
+        return Words(words, what, _meter(page, what) if known else _paper(page, what))
     if family == "cal":
         paper, _, point = what.rpartition(":")
-        return Words(words, f"{paper} {point}", _paper(paper))
+        return Words(words, f"{paper} {point}", _paper(page, paper))
     if family == "declared":
         return Words(words, page.source(what.partition(":")[0]), "")
     if family == "gap":
         channel, _, at = what.rpartition(":")
-        return Words(words, f"{channel} {page.moment(int(at))}", _meter(channel))
-    return Words(words, what.partition(":")[0], _meter(what))
-
-
-def _paper(number: str) -> str:
-    return f"/meters#cert-{quote(number, safe='')}"
+        return Words(words, f"{channel} {page.moment(int(at))}", _meter(page, channel))
+    return Words(words, what.partition(":")[0], _meter(page, what))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from footprint.knowledge import Knowledge
 from footprint.plant import Instrument
@@ -21,9 +22,11 @@ class Supported:
     """valid, expired, missing …"""
     due: int | None
     """When the certificate ends, ns UTC."""
+    papers: tuple[str, ...] = ()
+    """All its certificates."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InstrumentOrder:
     """All instruments of a plant at one moment; it holds until a certificate begins or ends."""
 
@@ -41,16 +44,27 @@ class InstrumentOrder:
         return self.start <= moment and (self.end is None or moment < self.end)
 
     def like(self, asked: str) -> Sequence[Supported]:
-        """Instruments whose id, name, serial number, point or agent holds a text, any case."""
+        """Instruments that a text tells of, in any case; one of just that name before all others.
+
+        It is looked for in id, name, serial number, point, agent and certificates.
+        """
         wanted = asked.strip().casefold()
         if not wanted:
             return self.rows
-        return [row for row in self.rows if wanted in _words(row.instrument)]
+        found = [row for row, text in zip(self.rows, self._texts, strict=True) if wanted in text]
+        found.sort(key=lambda row: row.instrument.id.casefold() != wanted)
+        return found
+
+    @cached_property
+    def _texts(self) -> Sequence[str]:
+        """What each instrument is looked for in."""
+        return [_words(row) for row in self.rows]
 
 
-def _words(item: Instrument) -> str:
+def _words(row: Supported) -> str:
+    item = row.instrument
     words = (item.id, item.name.zh, item.name.en, item.serial, item.point, item.agent)
-    return "\n".join(words).casefold()
+    return "\n".join((*words, *row.papers)).casefold()
 
 
 def instrument_order(
@@ -68,7 +82,8 @@ def instrument_order(
             changes += [t for t in (one.valid_from, one.valid_to) if t is not None and t > moment]
         changes += [change.at for change in knowledge.exchanges(item.id) if change.at > moment]
         due = paper.valid_to if paper else None
-        rows.append(Supported(item, paper.id if paper else "", state.value, due))
+        papers = tuple(one.id for one in known)
+        rows.append(Supported(item, paper.id if paper else "", state.value, due, papers))
     rows.sort(key=lambda r: (r.state == "valid", r.state == "missing", r.instrument.id))
     bad = sum(1 for row in rows if row.state != "valid")
     return InstrumentOrder(rows, bad, moment, min(changes, default=None))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from dashboards import format as numbers
 from dashboards.access import Right, Who
+from dashboards.kept import Kept
 from dashboards.read_model import STALE_S, ReadModel
 from dashboards.texts import LANGUAGES, choose_language, code, text
 from footprint.batch import MILLION, BatchResult
@@ -25,6 +28,14 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+ROWS = 100
+"""Batches or instruments on one page."""
+
+
+PARTS: Kept[Markup] = Kept(4000)
+"""Rows of pages, about a kilobyte each."""
 
 
 class Page:
@@ -74,6 +85,15 @@ class Page:
         found = self._index.lines.get(name)
         return name if found is None else self.local(found.name)
 
+    def has_instrument(self, name: str) -> bool:
+        """Whether the plant has an instrument of that id."""
+        return name in self._index.instruments
+
+    def meters(self, asked: str, anchor: str) -> str:
+        """Address of a place among the instruments; of a large plant those `asked` for alone."""
+        query = "" if len(self._index.instruments) <= ROWS else f"?{urlencode({'q': asked})}"
+        return f"/meters{query}#{_part(anchor)}"
+
     def source(self, name: str) -> str:
         """Name of an emission source, its id where the plant does not know it."""
         found = self._index.source_names.get(name)
@@ -108,20 +128,44 @@ class Page:
         number, unit = numbers.age(seconds)
         return f"{number} {self.code('span', unit)}"
 
+    def part(self, name: str, /, **values: Any) -> Markup:
+        """A template as text."""
+        template = TEMPLATES.get_template(name)
+        return Markup(  # noqa: S704 - the template has escaped what is in it
+            template.render(
+                page=self,
+                t=self.t,
+                local=self.local,
+                moment=self.moment,
+                numbers=numbers,
+                decimal=decimal_text,
+                url=_part,
+                **values,
+            )
+        )
+
+    def held(self, name: str, place: Hashable, basis: object, stamp: object) -> Markup | None:
+        """What `kept` holds of that, None where it has to be made."""
+        return PARTS.held((name, self.language, place), (self._index, basis), stamp)
+
+    def kept(
+        self, name: str, place: Hashable, basis: object, stamp: object, /, **values: Any
+    ) -> Markup:
+        """A part that is the same while the plant and `basis` are the same objects, `stamp` equal.
+
+        `place` says which one it is, and what else differs between readers.
+        """
+        return PARTS.get(
+            (name, self.language, place),
+            (self._index, basis),
+            stamp,
+            lambda: self.part(name, **values),
+        )
+
     def render(self, name: str, status: int = 200, **values: Any) -> Response:
         """The page."""
         other = "en" if self.language == "zh" else "zh"
-        content = TEMPLATES.get_template(name).render(
-            page=self,
-            t=self.t,
-            local=self.local,
-            moment=self.moment,
-            numbers=numbers,
-            decimal=decimal_text,
-            url=_part,
-            other=other,
-            **values,
-        )
+        content = self.part(name, other=other, **values)
         response = Response(content, status, media_type="text/html; charset=utf-8")
         if self.asked:
             response.set_cookie("lang", self.language, max_age=31_536_000, samesite="strict")

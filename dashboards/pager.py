@@ -20,6 +20,10 @@ class Pager:
     """Rows of the list."""
     asked: str = ""
     """What is looked for, "" = all."""
+    name: str = "page"
+    """What its number is called in the address."""
+    anchor: str = ""
+    """Where on the page the list is, "" = at its top."""
 
     @property
     def start(self) -> int:
@@ -43,5 +47,6 @@ class Pager:
 
     def address(self, step: int) -> str:
         """Address of the page so many further; with what is looked for."""
-        values = {"page": str(self.number + step), "q": self.asked}
-        return f"{self.path}?{urlencode({k: v for k, v in values.items() if v})}"
+        values = {self.name: str(self.number + step), "q": self.asked}
+        query = urlencode({k: v for k, v in values.items() if v})
+        return f"{self.path}?{query}" + (f"#{self.anchor}" if self.anchor else "")

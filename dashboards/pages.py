@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Collection
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from markupsafe import Markup
 
+from dashboards import format as numbers
 from dashboards.agent_health import Health
 from dashboards.batch_page import batch_values
 from dashboards.line_card import card
-from dashboards.page import Page
+from dashboards.page import ROWS, Page
 from dashboards.pager import Pager
-from dashboards.read_model import ReadModel
+from dashboards.read_model import STALE_S, AgentRow, InstrumentRow, ReadModel
 from dashboards.texts import explanations
 from mrv.errors import MeterprintError
+from mrv.finding import Finding
 
-ROWS = 100
-"""Batches or instruments on one page."""
+AGENTS = 25
+"""Agents on one page of instruments."""
+TOLD = 10
+"""Agents that need a word, above the tables."""
 CARDS = 24
 """Lines on one page."""
 FINDINGS = 100
 """Findings on the page of instruments."""
 Number = Annotated[int, Query(ge=1, le=10**6)]
 """Number of a page."""
-Asked = Annotated[str, Query(max_length=100)]
+Asked = Annotated[str, Query(max_length=200)]
 """What is looked for."""
 ILL = (Health.OFFLINE, Health.FAULT, Health.CATCHING_UP, Health.SILENT)
 """States of an agent that need a word above the tables."""
+WORST = {health: place for place, health in enumerate(Health)}
+"""Order of agents: the worst first."""
 SEEN_S = 3.0
 """Longest wait until a batch event shows in the results, s."""
 
@@ -60,20 +68,20 @@ def router(read: ReadModel) -> APIRouter:
 
     @pages.get("/batches")
     def batches(request: Request, page: Number = 1) -> Response:
-        start = (page - 1) * ROWS
-        rows = read.batches(start, ROWS)
         total, provisional = read.batch_count()
+        pager = Pager("/batches", page, ROWS, total)
         shown = Page(read, request)
-        partial = any(r.boundary == "gate_to_gate" for r in rows)
+        names = read.newest(pager.start, ROWS)
+        figures = [figure for name in names if (figure := read.figure(name)) is not None]
+        partial = any(figure.boundary == "gate_to_gate" for figure in figures)
+        per_unit = shown.t("partial_per_unit") if partial else shown.t("per_unit")
         return shown.render(
             "batches.html",
-            per_unit=shown.t("partial_per_unit") if partial else shown.t("per_unit"),
+            per_unit=per_unit,
             total=total,
             open=provisional,
-            batches=rows,
-            first=start + 1,
-            number=page,
-            older=start + ROWS < total,
+            rows=[batch_row(shown, name, per_unit) for name in names],
+            pager=pager,
         )
 
     @pages.get("/batches/{name}")
@@ -85,20 +93,25 @@ def router(read: ReadModel) -> APIRouter:
         return page.render("batch.html", **batch_values(page, result))
 
     @pages.get("/meters")
-    def meters(request: Request, page: Number = 1, q: Asked = "") -> Response:
-        shown = health(read, page, q)
-        findings = read.site_findings()
-        return Page(read, request).render(
+    def meters(request: Request, page: Number = 1, agents: Number = 1, q: Asked = "") -> Response:
+        shown = Page(read, request)
+        values = health(shown, page, agents, q)
+        findings, rules = read.site_findings(0, FINDINGS)
+        return shown.render(
             "meters.html",
-            **shown,
-            papers=read.certificates(row.instrument.id for row in shown["rows"]),
-            findings=findings[:FINDINGS],
-            more=max(len(findings) - FINDINGS, 0),
+            **values,
+            papers=read.papers_of(row.id for row in values["instruments"]),
+            findings=[finding_item(shown, finding) for finding in findings],
+            rules=rules.most_common(),
+            more=max(rules.total() - FINDINGS, 0),
         )
 
     @pages.get("/fragments/health")
-    def health_fragment(request: Request, page: Number = 1, q: Asked = "") -> Response:
-        return Page(read, request).render("health.html", **health(read, page, q))
+    def health_fragment(
+        request: Request, page: Number = 1, agents: Number = 1, q: Asked = ""
+    ) -> Response:
+        shown = Page(read, request)
+        return shown.render("health.html", **health(shown, page, agents, q))
 
     @pages.get("/help")
     def words(request: Request) -> Response:
@@ -134,21 +147,74 @@ def router(read: ReadModel) -> APIRouter:
     return pages
 
 
-def health(read: ReadModel, number: int = 1, asked: str = "") -> dict[str, Any]:
+def batch_row(page: Page, name: str, per_unit: str) -> Markup:
+    """The row of a batch in the list; kept until the batch is computed again."""
+    read = page.read
+    stamp = read.stamp(name)
+    place = (name, per_unit)
+    held = page.held("batch_row.html", place, read, stamp)
+    result = read.batch(name) if held is None else None
+    if result is None:
+        return held or Markup()
+    return page.kept("batch_row.html", place, read, stamp, r=result, per_unit=per_unit)
+
+
+def health(page: Page, number: int, agents_page: int, asked: str) -> dict[str, Any]:
     """How agents and some of the instruments are now."""
-    total, bad, found = read.meter_count(asked)
-    pager = Pager("/meters", number, ROWS, found, asked)
-    agents = read.agents()
+    read = page.read
+    order = read.instruments()
+    found = order.like(asked)
+    pager = Pager("/meters", number, ROWS, len(found), asked)
+    rows = read.meters(found[pager.start : pager.stop])
+    near = {row.instrument.agent for row in rows}
+    agents = sorted(read.agents(), key=lambda a: _first(a, near, asked))
+    ill = [row for row in agents if row.health in ILL]
+    agent_pager = Pager("/meters", agents_page, AGENTS, len(agents), asked, "agents", "agents")
+    listed = agents[agent_pager.start : agent_pager.stop]
+    here = {row.name for row in listed}
+    query = {"page": number, "agents": agents_page, "q": asked}
     return {
-        "rows": read.meters(pager.start, ROWS, asked),
-        "total": total,
-        "bad": bad,
+        "rows": [meter_row(page, row, here) for row in rows],
+        "instruments": [row.instrument for row in rows],
+        "total": len(order.rows),
+        "bad": order.bad,
         "pager": pager,
         "asked": asked,
-        "query": urlencode({"page": number, "q": asked}),
-        "agents": agents,
-        "ill": [row for row in agents if row.health in ILL],
+        "query": urlencode({k: v for k, v in query.items() if v not in (1, "")}),
+        "agents": listed,
+        "agent_pager": agent_pager,
+        "ill": ill[:TOLD],
+        "ill_more": len(ill) - TOLD,
     }
+
+
+def _first(agent: AgentRow, near: Collection[str], asked: str) -> tuple[bool, bool, int, str]:
+    """Those a search means stand before all others, then the worst."""
+    wanted = asked.strip().casefold()
+    named = bool(wanted) and wanted in agent.name.casefold()
+    reads = bool(wanted) and agent.name in near
+    return not named, not reads, WORST[agent.health], agent.name
+
+
+def meter_row(page: Page, row: InstrumentRow, here: Collection[str]) -> dict[str, Any]:
+    """The row of an instrument; what no reading changes of it is kept."""
+    item, age = row.instrument, row.age_s
+    anchor = f"agent-{item.agent}"
+    agent = f"#{anchor}" if item.agent in here else page.meters(item.agent, anchor)
+    return {
+        "fixed": page.kept(
+            "meter_row.html", (item.id, agent), row.support, None, row=row.support, agent=agent
+        ),
+        "value": numbers.symbol(row.last_value) or "–",
+        "at": "" if age is None else page.moment(row.last_at),
+        "ago": "" if age is None else page.ago(age),
+        "old": age is not None and age > STALE_S,
+    }
+
+
+def finding_item(page: Page, finding: Finding) -> Markup:
+    """A finding in words, kept."""
+    return page.kept("finding.html", finding, None, finding.severity, f=finding)
 
 
 def _wait_for(read: ReadModel, batch: str, *, ends: bool) -> None:

@@ -41,6 +41,45 @@ class FactorUse:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSummary:
+    """Envelopes of one epoch whose numbers follow each other without a hole, in one row."""
+
+    first: ChainLink
+    """The first one."""
+    last: ChainLink
+    """The last one."""
+    envelopes: int
+    """How many there are."""
+    indices: tuple[int | None, int | None]
+    """Indices of these two in the journal."""
+    low: int | None
+    """Lowest index of all of them."""
+    high: int | None
+    """Highest index of all of them."""
+    t_first: int
+    """Earliest reading, ns UTC."""
+    t_last: int
+    """Latest reading, ns UTC."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as the interface gives it."""
+        return {
+            "agent": self.first.agent,
+            "stream": self.first.stream,
+            "epoch": self.first.epoch,
+            "first_seq": self.first.seq,
+            "last_seq": self.last.seq,
+            "envelopes": self.envelopes,
+            "first_index": self.low,
+            "last_index": self.high,
+            "first_identity": self.first.identity,
+            "last_identity": self.last.identity,
+            "t_first": iso(self.t_first),
+            "t_last": iso(self.t_last),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class EnvelopeRun:
     """Envelopes of one epoch whose numbers follow each other without a hole."""
 
@@ -49,43 +88,19 @@ class EnvelopeRun:
     indices: tuple[int | None, ...]
     """Index of each in the journal."""
 
-    @property
-    def first(self) -> ChainLink:
-        """The first one."""
-        return self.links[0]
-
-    @property
-    def last(self) -> ChainLink:
-        """The last one."""
-        return self.links[-1]
-
-    @property
-    def t_first(self) -> int:
-        """Earliest reading, ns UTC."""
-        return min(link.t_first for link in self.links)
-
-    @property
-    def t_last(self) -> int:
-        """Latest reading, ns UTC."""
-        return max(link.t_last for link in self.links)
-
-    def to_json(self) -> dict[str, Any]:
-        """The run as the interface gives it."""
+    def summary(self) -> RunSummary:
+        """The run in one row."""
         known = [index for index in self.indices if index is not None]
-        return {
-            "agent": self.first.agent,
-            "stream": self.first.stream,
-            "epoch": self.first.epoch,
-            "first_seq": self.first.seq,
-            "last_seq": self.last.seq,
-            "envelopes": len(self.links),
-            "first_index": min(known, default=None),
-            "last_index": max(known, default=None),
-            "first_identity": self.first.identity,
-            "last_identity": self.last.identity,
-            "t_first": iso(self.t_first),
-            "t_last": iso(self.t_last),
-        }
+        return RunSummary(
+            self.links[0],
+            self.links[-1],
+            len(self.links),
+            (self.indices[0], self.indices[-1]),
+            min(known, default=None),
+            max(known, default=None),
+            min(link.t_first for link in self.links),
+            max(link.t_last for link in self.links),
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each envelope."""
@@ -158,7 +173,12 @@ def runs_of(
                     )
                 )
                 start = place
-    return sorted(runs, key=lambda r: (r.first.agent, r.first.stream, r.t_first, r.first.seq))
+    return sorted(runs, key=_in_time)
+
+
+def _in_time(run: EnvelopeRun) -> tuple[str, str, int, int]:
+    first = run.links[0]
+    return first.agent, first.stream, min(link.t_first for link in run.links), first.seq
 
 
 def certificate_row(certificate: Certificate, state: str) -> dict[str, Any]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import merge
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 from dashboards.agent_health import AgentState, Health, health
-from dashboards.instrument_order import InstrumentOrder, instrument_order
+from dashboards.evidence import Evidence, EvidenceKept
+from dashboards.instrument_order import InstrumentOrder, Supported, instrument_order
+from dashboards.kept import Kept
 from dashboards.plant_index import PlantIndex, index_plant
-from dashboards.provenance import EnvelopeRun, FactorUse, factors_of, runs_of
+from dashboards.provenance import EnvelopeRun, FactorUse, factors_of
 from dashboards.running import Running, Trouble
 from footprint.batch import BatchResult
+from footprint.chain_tips import Tally
 from footprint.exact import decimal_text
-from footprint.knowledge import Knowledge
 from footprint.plant import Instrument, LocalText, PlantModel, Product
+from footprint.rows import batch_row
 from ingest.engine_shell import Revision
 from ingest.entry import Entry
 from mrv.fact import Fact
@@ -31,6 +34,24 @@ TREND = 24
 """Batches in a trend."""
 LOOK_BACK = 500
 """Newest batches of a line among which the one shown and its trend are looked for."""
+ROWS = 2000
+"""Batches whose rows of the interface stay in memory."""
+FIGURES = 20_000
+"""Batches whose figures stay in memory beside their results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What lists and trends need of a batch."""
+
+    product: str
+    """Its product."""
+    boundary: str
+    """gate_to_gate | cradle_to_gate."""
+    end: int | None
+    """Its end, ns UTC; None = it runs."""
+    per_unit: float | None
+    """kgCO2e per good unit; None where there is no good output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +68,6 @@ class LineNow:
     """Latest batch with good output; its figure per unit is shown."""
     product: Product | None
     """Product of the settled batch, else of the latest one."""
-    trend: tuple[tuple[int, float], ...]
-    """(end ns, kgCO2e per unit) of recent batches of the product shown, oldest first."""
     data_at: int | None
     """Time of the newest reading, ns UTC."""
 
@@ -68,18 +87,17 @@ class LineNow:
 class InstrumentRow:
     """An instrument and whether it can be trusted."""
 
-    instrument: Instrument
-    """The instrument."""
-    certificate: str
-    """Certificate in force, else the latest one; "" = none."""
-    state: str
-    """valid, expired, missing …"""
-    due: int | None
-    """When the certificate ends, ns UTC."""
+    support: Supported
+    """The instrument, with the certificate that speaks for it."""
     last_at: int | None
     """Time of its last reading, ns UTC."""
     last_value: str
     """Its last reading with unit."""
+
+    @property
+    def instrument(self) -> Instrument:
+        """The instrument."""
+        return self.support.instrument
 
     @property
     def age_s(self) -> int | None:
@@ -123,6 +141,16 @@ class AgentRow:
         return None if self.seen_at is None else max((time.time_ns() - self.seen_at) // 10**9, 0)
 
 
+def with_state(papers: Iterable[Certificate]) -> list[tuple[Certificate, str]]:
+    """Certificates with their state now."""
+    now = time.time_ns()
+    return [(paper, paper.state_at(now).value) for paper in papers]
+
+
+NO_TALLY = Tally()
+"""Of an agent nothing has come from."""
+
+
 class ReadModel:
     """Answers of the pages' questions; never computes a figure of its own."""
 
@@ -130,21 +158,26 @@ class ReadModel:
         self._running = running
         self.wait_change = wait
         self._index = index_plant(None)
-        self._order: tuple[PlantModel, Knowledge, InstrumentOrder] | None = None
+        self._order: tuple[PlantModel, object, InstrumentOrder] | None = None
+        self._figures: Kept[Figure] = Kept(FIGURES)
+        self._rows: Kept[dict[str, Any]] = Kept(ROWS)
+        self._values: Kept[str] = Kept(ROWS)
+        self._papers: tuple[PlantIndex, object, Sequence[Certificate]] | None = None
+        self._evidence = EvidenceKept(running)
 
     @property
     def version(self) -> int:
         """Rises with every change of a result."""
-        return self._running.engine.version
+        return self._running.engine.changes.version
 
     def follow(self, told: Callable[[], object]) -> Callable[[], None]:
         """Have `told` called at each change, in the engine's thread; returns what ends it."""
-        return self._running.engine.follow(told)
+        return self._running.engine.changes.follow(told)
 
     def changed_since(self, version: int) -> list[BatchResult]:
         """Results that are other ones since a version, those that changed last at the end."""
         results = self._running.engine.results
-        names = self._running.engine.changed_since(version)
+        names = self._running.engine.changes.since(version)
         return [result for name in names if (result := results.get(name)) is not None]
 
     def plant(self) -> PlantModel | None:
@@ -159,32 +192,51 @@ class ReadModel:
             held = self._index = index_plant(plant)
         return held
 
-    def batches(self, start: int = 0, count: int | None = None) -> list[BatchResult]:
-        """Batches from place `start` on, newest first; only those asked for are read."""
-        engine = self._running.engine
-        timelines = engine.engine.knowledge.timelines.values()
-        ordered = merge(*(reversed(t.ordered()) for t in timelines), key=lambda b: -b.start)
-        newest = (
-            batch
-            for _, alike in groupby(ordered, key=lambda b: b.start)
-            for batch in sorted(alike, key=lambda b: b.id)
-            if batch.id in engine.results
-        )
-        stop = None if count is None else start + count
-        return [engine.results[batch.id] for batch in islice(newest, start, stop)]
+    def newest(self, start: int = 0, count: int | None = None) -> list[str]:
+        """Names of batches from place `start` on, newest first; no result is read for it."""
+        return self._running.engine.newest(start, None if count is None else start + count)
+
+    def batches(self) -> list[BatchResult]:
+        """All batches, newest first."""
+        found = (self.batch(name) for name in self.newest())
+        return [result for result in found if result is not None]
+
+    def stamp(self, name: str) -> int:
+        """A number that is another one whenever a batch was computed."""
+        return self._running.engine.results.stamp(name)
+
+    def figure(self, name: str) -> Figure | None:
+        """The figure of a batch; kept as long as its result is."""
+        results = self._running.engine.results
+        stamp = results.stamp(name)
+        held = self._figures.held(name, (results,), stamp)
+        if held is None:
+            result = results.get(name)
+            if result is None:
+                return None
+            per_unit = result.per_unit
+            held = Figure(
+                result.batch.product,
+                result.boundary,
+                result.batch.end,
+                None if per_unit is None else float(per_unit),
+            )
+            self._figures.keep(name, (results,), stamp, held)
+        return held
 
     def batch_count(self) -> tuple[int, int]:
         """Number of batches, and of those that are provisional."""
         results = self._running.engine.results
         return len(results), len(results.provisional)
 
-    def _newest(self, line: str) -> Iterator[BatchResult]:
-        """Batches of a line, newest first, read one by one."""
+    def _newest(self, line: str) -> Iterator[str]:
+        """Batches of a line, newest first."""
         results = self._running.engine.results
-        for batch in reversed(self._running.engine.engine.timeline(line).ordered()[-LOOK_BACK:]):
-            result = results.get(batch.id)
-            if result is not None:
-                yield result
+        ordered = self._running.engine.engine.timeline(line).ordered()
+        for place in range(len(ordered) - 1, max(len(ordered) - LOOK_BACK, 0) - 1, -1):
+            name = ordered[place].id
+            if name in results:
+                yield name
 
     def batch(self, name: str) -> BatchResult | None:
         """One batch."""
@@ -206,24 +258,38 @@ class ReadModel:
         line = index.lines.get(name)
         if line is None or index.plant is None:
             return None
-        latest = next(self._newest(name), None)
-        settled = next((r for r in self._newest(name) if r.per_unit is not None), None)
-        shown = settled or latest
-        alike = (
-            r
-            for r in self._newest(name)
-            if r.per_unit is not None and shown and r.batch.product == shown.batch.product
-        )
-        recent = list(islice(alike, TREND))
+        latest = settled = None
+        for batch in self._newest(name):
+            latest = batch if latest is None else latest
+            figure = self.figure(batch)
+            if figure is not None and figure.per_unit is not None:
+                settled = batch
+                break
+        result = None if latest is None else self.batch(latest)
+        good = result if settled == latest else None if settled is None else self.batch(settled)
+        shown = good or result
         return LineNow(
             name,
             line.name,
-            latest,
-            settled,
+            result,
+            good,
             index.plant.product(shown.batch.product) if shown else None,
-            tuple((r.batch.end or 0, float(r.per_unit or 0)) for r in reversed(recent)),
             self._data_at(index.channels.get(name, ())),
         )
+
+    def trend(self, now: LineNow) -> list[tuple[int, float]]:
+        """(end ns, kgCO2e per unit) of recent batches of the product shown, oldest first."""
+        shown = now.settled or now.result
+        if shown is None:
+            return []
+        alike = (
+            (figure.end or 0, figure.per_unit)
+            for name in self._newest(now.line)
+            if (figure := self.figure(name)) is not None
+            and figure.per_unit is not None
+            and figure.product == shown.batch.product
+        )
+        return list(islice(alike, TREND))[::-1]
 
     def _data_at(self, channels: Iterable[str]) -> int | None:
         readings = self._running.engine.readings
@@ -235,7 +301,7 @@ class ReadModel:
                     latest.append(span[1])
         return max(latest, default=None)
 
-    def _instruments(self) -> InstrumentOrder:
+    def instruments(self) -> InstrumentOrder:
         """All instruments in their order, computed again where a certificate has changed."""
         plant, now = self.plant(), time.time_ns()
         knowledge = self._running.engine.engine.knowledge
@@ -245,29 +311,16 @@ class ReadModel:
         if (
             held is None
             or held[0] is not plant
-            or held[1] is not knowledge
+            or held[1] is not knowledge.registry_mark
             or not held[2].holds(now)
         ):
-            held = plant, knowledge, instrument_order(plant.instruments, knowledge, now)
-            self._order = held
+            order = instrument_order(plant.instruments, knowledge, now)
+            held = self._order = plant, knowledge.registry_mark, order
         return held[2]
 
-    def meters(
-        self, start: int = 0, count: int | None = None, like: str = ""
-    ) -> list[InstrumentRow]:
-        """Instruments from place `start` on, those without support first; `like` = a search."""
-        stop = None if count is None else start + count
-        return [
-            InstrumentRow(
-                row.instrument, row.certificate, row.state, row.due, *self._last(row.instrument)
-            )
-            for row in self._instruments().like(like)[start:stop]
-        ]
-
-    def meter_count(self, like: str = "") -> tuple[int, int, int]:
-        """Instruments, those without a valid certificate, and those a search finds."""
-        order = self._instruments()
-        return len(order.rows), order.bad, len(order.like(like))
+    def meters(self, rows: Iterable[Supported]) -> list[InstrumentRow]:
+        """Some instruments with their last readings."""
+        return [InstrumentRow(row, *self._last(row.instrument)) for row in rows]
 
     def _last(self, item: Instrument) -> tuple[int | None, str]:
         readings = self._running.engine.readings
@@ -279,34 +332,35 @@ class ReadModel:
         return None, ""
 
     def _value(self, key: SeriesKey, at: int, item: Instrument, name: str) -> str:
-        series = self._running.engine.readings.read(key, at, at + 1, 0)
-        register = item.register(name)
-        if register is None or not len(series) or not series.ok[-1]:
-            return ""
-        return f"{decimal_text(int(series.v[-1]) * register.resolution)} {register.unit}"
+        readings = self._running.engine.readings
+        stamp = at, len(readings.chain(key.agent, key.stream))
+        held = self._values.held(key, (readings, item), stamp)
+        if held is None:
+            series = readings.read(key, at, at + 1, 0)
+            register = item.register(name)
+            held = ""
+            if register is not None and len(series) and series.ok[-1]:
+                held = f"{decimal_text(int(series.v[-1]) * register.resolution)} {register.unit}"
+            self._values.keep(key, (readings, item), stamp, held)
+        return held
 
     def agents(self) -> list[AgentRow]:
-        """Every agent that was ever seen."""
-        envelopes: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for (agent, _), chain in self._running.engine.readings.chains():
-            envelopes[agent] = envelopes.get(agent, 0) + len(chain)
-            last[agent] = max(last.get(agent, 0), chain.last_time() or 0)
+        """Every agent that was ever seen, by name."""
+        tallies = dict(self._running.engine.readings.tallies)
         quarantined = self._running.quarantined()
         states, arrivals = self._running.agent_states, self._running.arrivals
-        names = sorted({*envelopes, *states, *quarantined})
         now = time.time_ns()
         rows = []
-        for name in names:
-            last_at, state = last.get(name) or None, states.get(name)
-            seen_at = arrivals.get(name, last_at)
+        for name in sorted({*tallies, *states, *quarantined}):
+            tally, state = tallies.get(name, NO_TALLY), states.get(name)
+            seen_at = arrivals.get(name, tally.last)
             rows.append(
                 AgentRow(
                     name,
                     health(state, seen_at, now),
                     state,
-                    envelopes.get(name, 0),
-                    last_at,
+                    tally.envelopes,
+                    tally.last,
                     seen_at,
                     quarantined.get(name, 0),
                 )
@@ -317,23 +371,45 @@ class ReadModel:
         """What keeps the site from being up to date now, [] = nothing."""
         return self._running.troubles()
 
-    def certificates(self, names: Iterable[str] | None = None) -> list[tuple[Certificate, str]]:
-        """Certificates of some of the plant's instruments, None = all, with their state now."""
+    def papers(self) -> Sequence[Certificate]:
+        """Certificates of the plant's instruments, as the plant lists those."""
+        knowledge, index = self._running.engine.engine.knowledge, self.index()
+        held = self._papers
+        if held is None or held[0] is not index or held[1] is not knowledge.registry_mark:
+            found = [p for name in index.instruments for p in knowledge.certificates(name)]
+            held = self._papers = index, knowledge.registry_mark, found
+        return held[2]
+
+    def papers_of(self, names: Iterable[str]) -> list[tuple[Certificate, str]]:
+        """Certificates of some instruments, with their state now."""
         knowledge = self._running.engine.engine.knowledge
-        now = time.time_ns()
-        wanted = self.index().instruments if names is None else names
-        found = [paper for name in wanted for paper in knowledge.certificates(name)]
-        return [(paper, paper.state_at(now).value) for paper in found]
+        return with_state(paper for name in names for paper in knowledge.certificates(name))
 
     def factors(self, result: BatchResult) -> list[FactorUse]:
         """Factors a batch used."""
         return factors_of(result, self._running.engine.engine.knowledge)
 
     def runs(self, name: str) -> list[EnvelopeRun]:
-        """Envelopes a batch draws on, those that close it included."""
-        needs = self._running.engine.needs(name)
-        running = self._running
-        return [] if needs is None else runs_of(needs.links, running.indexes, running.index_of)
+        """Envelopes a batch draws on, those that close it included; each of them."""
+        return self._evidence.runs(name)
+
+    def evidence(self, name: str) -> Evidence:
+        """The same in short, kept while it holds."""
+        return self._evidence.of(name)
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        """A batch in the words of the interface; kept as long as its result is."""
+        results = self._running.engine.results
+        stamp = results.stamp(name)
+        held = self._rows.held(name, (results,), stamp)
+        if held is None and (result := results.get(name)) is not None:
+            held = batch_row(result)
+            self._rows.keep(name, (results,), stamp, held)
+        return held
+
+    def digest(self, name: str) -> str:
+        """Digest of a batch's result; it is computed once."""
+        return self._running.engine.results.digest(name)
 
     def entry(self, index: int) -> Entry | None:
         """An entry of the journal; None = there is none."""
@@ -343,9 +419,12 @@ class ReadModel:
         """The evidence bundle of a batch. Raises InputError."""
         return self._running.bundle(name)
 
-    def site_findings(self) -> list[Finding]:
-        """What was noticed of instruments, streams and facts."""
-        return self._running.engine.site_findings()
+    def site_findings(self, start: int, count: int) -> tuple[Sequence[Finding], Counter[str]]:
+        """What was noticed of instruments, streams and facts, the gravest first.
+
+        Those from place `start` on, and the number of all of them by rule.
+        """
+        return self._running.engine.site_findings(start, start + count)
 
     def findings(self) -> list[Finding]:
         """All findings."""

@@ -9,12 +9,16 @@ from typing import Any
 
 from fastapi import Response
 
+from dashboards.instrument_order import Supported
+from dashboards.kept import Kept
 from dashboards.read_model import AgentRow, InstrumentRow
 from footprint.exact import decimal_text
 from footprint.rows import iso
 
 CSV_TYPE = "text/csv; charset=utf-8"
 """Media type of the tables."""
+METERS: Kept[dict[str, Any]] = Kept(2000)
+"""What is the same of instruments from one reading to the next."""
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Response:
@@ -30,20 +34,25 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Response:
 
 def meter_row(row: InstrumentRow) -> dict[str, Any]:
     """An instrument and whether it can be trusted."""
+    fixed = METERS.get(row.instrument.id, (row.support,), None, lambda: _fixed(row.support))
+    return {**fixed, "last_at": iso(row.last_at), "last_value": row.last_value}
+
+
+def _fixed(support: Supported) -> dict[str, Any]:
+    """What a reading does not change."""
+    item = support.instrument
     return {
-        "instrument": row.instrument.id,
-        "kind": row.instrument.kind,
-        "serial": row.instrument.serial,
-        "point": row.instrument.point,
-        "profile": row.instrument.profile,
-        "ratio": decimal_text(row.instrument.ratio),
-        "mpe_percent": decimal_text(row.instrument.mpe * 100),
-        "agent": row.instrument.agent,
-        "certificate": row.certificate,
-        "certificate_state": row.state,
-        "due": iso(row.due),
-        "last_at": iso(row.last_at),
-        "last_value": row.last_value,
+        "instrument": item.id,
+        "kind": item.kind,
+        "serial": item.serial,
+        "point": item.point,
+        "profile": item.profile,
+        "ratio": decimal_text(item.ratio),
+        "mpe_percent": decimal_text(item.mpe * 100),
+        "agent": item.agent,
+        "certificate": support.certificate,
+        "certificate_state": support.state,
+        "due": iso(support.due),
     }
 
 

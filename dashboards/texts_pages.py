@@ -28,12 +28,16 @@ PAGES: dict[str, tuple[str, str]] = {
     "page_before": ("← 上一页", "← previous page"),
     "page_after": ("下一页 →", "next page →"),
     "find_instrument": (
-        "按编号、名称、出厂编号、计量点或采集端查找",
-        "Find by id, name, serial number, point or agent",
+        "按编号、名称、出厂编号、计量点、采集端或证书查找",
+        "Find by id, name, serial number, point, agent or certificate",
     ),
     "find": ("查找", "Find"),
     "show_all": ("显示全部", "show all"),
     "nothing_found": ("没有找到。", "Nothing was found."),
+    "more_ill": (
+        "另有 {count} 个采集端需要处理，见下方列表，最严重的在前。",
+        "{count} more agents need a word: see the list below, the worst first.",
+    ),
     "more_findings": ("另有 {count} 条，见下载。", "{count} more are in the download."),
     "running": ("进行中", "running"),
     "so_far": ("截至目前", "so far"),

@@ -26,6 +26,10 @@ class ByteLine:
     """N, E or O (E is the DL/T 645-2007 default)."""
 
 
+NEVER_SILENT = 5
+"""A line that talks on for so many times the silence that is waited for will not be silent."""
+
+
 class _Inbox(asyncio.Protocol):
     """Keeps what has come and says when more has."""
 
@@ -118,10 +122,18 @@ class ByteLink:
         return True
 
     async def drain(self, silence: float) -> None:
-        """Throw away what comes until nothing has come for `silence` seconds."""
+        """Throw away what comes until nothing has come for `silence` seconds.
+
+        A line that is never silent is given up after some times as long; the next `send` opens it.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + NEVER_SILENT * silence
         try:
             while await self.more(silence):
                 self.buffer.clear()
+                if loop.time() > until:
+                    self.close()
+                    break
         except LinkLostError:
             self.close()
         self.buffer.clear()

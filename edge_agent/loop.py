@@ -29,8 +29,8 @@ async def run_agent(
 
     One task a bus: a slow or dead instrument delays only its own. A full stream is flushed at
     once. Every minute receipted envelopes beyond the retention floor are deleted. Returns after
-    `stop`, with everything read committed to the outbox. Raises MeterprintError where the
-    publisher has ended.
+    `stop`, with everything read committed to the outbox, as it is where an error ends it. Raises
+    MeterprintError where the publisher has ended.
     """
     full = asyncio.Event()
 
@@ -64,4 +64,5 @@ async def run_agent(
                 group.create_task(part)
     except* MeterprintError as errors:
         raise errors.exceptions[0] from None
-    await asyncio.to_thread(agent.flush)
+    finally:
+        await asyncio.to_thread(agent.flush)

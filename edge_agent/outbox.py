@@ -53,6 +53,13 @@ _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
 log = structlog.get_logger("edge")
 
 
+def _head_of(stream: Any, epoch: Any, seq: Any, identity: Any) -> Head:
+    """A row of `head`. Raises TypeError where a value is of another kind than was written."""
+    if [type(value) for value in (stream, epoch, seq, identity)] != [str, str, int, str]:
+        raise TypeError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
+    return Head(epoch, seq, identity)
+
+
 class OutboxError(MeterprintError):
     """The outbox cannot be opened or written."""
 
@@ -110,8 +117,9 @@ class Outbox:
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
-            for table in (_SELECT, "SELECT stream,epoch,seq,identity FROM head "):
-                self._db.execute(table + "LIMIT 0")
+            self._db.execute(_SELECT + "LIMIT 0")
+            for row in self._db.execute("SELECT stream,epoch,seq,identity FROM head"):
+                _head_of(*row)
             self._depth = int(self._db.execute(waiting).fetchone()[0])
 
     def rescue(self) -> int:
@@ -208,8 +216,8 @@ class Outbox:
 
     def head(self, stream: str) -> Head | None:
         """The last envelope this outbox knows of a stream, None where it knows none."""
-        rows = self._rows("SELECT epoch, seq, identity FROM head WHERE stream=?", (stream,))
-        return Head(*rows[0]) if rows else None
+        rows = self._rows("SELECT stream,epoch,seq,identity FROM head WHERE stream=?", (stream,))
+        return _head_of(*rows[0]) if rows else None
 
     def _messages(self, rest: str, values: tuple[object, ...]) -> list[Outgoing]:
         with self._asked("to be read"):

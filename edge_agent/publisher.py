@@ -132,7 +132,12 @@ class Publisher:
         self._acked.append(mid)
 
     def _arrived(self, _: mqtt.Client, ___: object, message: mqtt.MQTTMessage) -> None:
-        kind, __, name = message.topic.removeprefix(f"{self._prefix}/").partition("/")
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as error:
+            log.warning("topic_unreadable", agent=self._agent, error=str(error))
+            return
+        kind, __, name = topic.removeprefix(f"{self._prefix}/").partition("/")
         if kind == "receipt":
             self._notes.append(bytes(message.payload))
             self._wake.set()
@@ -140,7 +145,7 @@ class Publisher:
             try:
                 self._want(name, bytes(message.payload))
             except MeterprintError as error:
-                self._refuse(message.topic, error)
+                self._refuse(topic, error)
 
     def _refuse(self, what: str, error: MeterprintError) -> None:
         self.refused_receipts += 1

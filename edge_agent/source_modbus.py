@@ -21,6 +21,7 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from device_profiles.decode import decode, decode_text
+from edge_agent.byte_link import NEVER_SILENT
 from edge_agent.instrument import (
     MALFORMED,
     NO_LINK,
@@ -97,6 +98,7 @@ class ModbusSource:
         self._plans = {i.id: self._plan(i, i.profile.limits.max_gap) for i in instruments}
         self._heard = 0.0
         self._down = False
+        self._talking = False
         self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
 
     @staticmethod
@@ -151,19 +153,29 @@ class ModbusSource:
         return client is not None and (client.connected or bool(await client.connect()))
 
     async def _drain(self) -> None:
+        """Wait until the line is silent; where it never is, nothing may be asked on it yet."""
         if self._line.framing is Framing.TCP:
             return
-        self._heard = time.monotonic()
-        while (left := self._heard + self._timeout - time.monotonic()) > 0:  # noqa: ASYNC110
+        self._heard = begun = time.monotonic()
+        self._talking = False
+        while (left := self._heard + self._timeout - time.monotonic()) > 0:
+            if time.monotonic() - begun > NEVER_SILENT * self._timeout:
+                self._talking = True
+                break
             await asyncio.sleep(left)
         if self._line.framing is Framing.RTU_OVER_TCP and self._client is not None:
             self._client.close()
             self._client = self._open()
+            self._talking = False  # nobody hears what still comes on the old connection
 
     async def _request(self, unit: int, block: Block) -> bytes:
         if not await self._connected():
             self._down = True
             raise _Failed(NO_LINK)
+        if self._talking:
+            await self._drain()
+        if self._talking:
+            raise _Failed(TIMEOUT)
         client = self._client
         assert client is not None
         read = client.read_input_registers if block.fc == 4 else client.read_holding_registers

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from footprint.activity import MILLIONTHS, Activity, count_value
 from footprint.batch import Part
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity, Meter, count_value
+from footprint.metering import Meter
 from footprint.plant import Instrument, Policy, Register
+from footprint.stated_batches import Batch
 from footprint.stretch import Stretch
-from footprint.timeline import Batch
 from mrv.interval import floor_ms
 from mrv.measurement.activity import WindowSum
 from mrv.measurement.calibration import amount_components

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from footprint.exact import decimal_text, float_text, quotient_text
-from footprint.timeline import Batch
+from footprint.stated_batches import Batch
 from mrv.finding import Finding
 from mrv.measurement.uncertainty import Components, added_in_turn
 from mrv.strict_json import canonical
@@ -42,7 +42,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceResult:
-    """What one emission source gave to the batch."""
+    """What one emission source gave to the batch; without a factor until it is priced."""
 
     source: str
     """Emission source."""
@@ -58,20 +58,6 @@ class SourceResult:
     """Amount the burden rests on."""
     parts: tuple[tuple[Part, Fraction], ...]
     """Where it comes from; they add up to `corrected`."""
-    factor: str
-    """Id of the factor, "" = none."""
-    factor_value: Fraction
-    """Its value, per `factor_unit`."""
-    factor_unit: str
-    """Its unit."""
-    factor_reason: str
-    """Why this one: by_id | valid | carried_forward."""
-    factor_default_u: bool
-    """Whether its uncertainty is the policy's default."""
-    burden: Fraction
-    """kgCO2e."""
-    components: Components
-    """Uncertainty of the burden, kgCO2e by source."""
     activity_components: Components
     """Uncertainty of the amount, in its unit by source."""
     tier: str
@@ -80,6 +66,20 @@ class SourceResult:
     """Certificate that supports it, "" = none."""
     certificate_state: str
     """valid, expired, missing …"""
+    factor: str = ""
+    """Id of the factor, "" = none."""
+    factor_value: Fraction = Fraction(0)
+    """Its value, per `factor_unit`."""
+    factor_unit: str = ""
+    """Its unit."""
+    factor_reason: str = ""
+    """Why this one: by_id | valid | carried_forward."""
+    factor_default_u: bool = False
+    """Whether its uncertainty is the policy's default."""
+    burden: Fraction = Fraction(0)
+    """kgCO2e."""
+    components: Components = field(default_factory=Components)
+    """Uncertainty of the burden, kgCO2e by source."""
 
     def to_json(self) -> dict[str, Any]:
         """Exact text of everything."""

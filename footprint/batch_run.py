@@ -9,17 +9,20 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from footprint.activity import MILLIONTHS, Activity
 from footprint.activity_uncertainty import activity_components
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.dead_time import dead_time, fill
 from footprint.metered import Metered
-from footprint.metering import MILLIONTHS, Activity, Meter
+from footprint.metering import Meter
 from footprint.notes import Notes
+from footprint.out_of_date import Standing
 from footprint.plant import EmissionSource, PlantModel, Policy, Product
-from footprint.pools import PoolGroup, line_pool, share
+from footprint.pools import PoolGroup, line_pool, share, span_of
 from footprint.pricing import Pricing
 from footprint.stated_amount import stated_row
-from footprint.timeline import OPEN, Batch, TileKind, Timeline
+from footprint.stated_batches import Batch
+from footprint.timeline import OPEN, TileKind, Timeline
 from mrv.channel import AssuranceTier
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
@@ -51,12 +54,20 @@ class Remembered:
 class BatchRun:
     """One computation of one batch."""
 
-    def __init__(self, engine: Engine, plant: PlantModel, timeline: Timeline, batch: Batch) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        plant: PlantModel,
+        timeline: Timeline,
+        batch: Batch,
+        standing: Standing,
+    ) -> None:
         self.engine = engine
         self.plant = plant
         self.timeline = timeline
         self.batch = batch
-        self.notes = Notes()
+        self.standing = standing
+        self.notes = Notes(findings=list(standing.findings))
         moment = batch.start if batch.end is None else batch.end - 1
         self.pricing = Pricing(engine.knowledge.catalogue(plant), moment, batch.start, self.notes)
 
@@ -105,6 +116,10 @@ class BatchRun:
         As long as the facts are the same, a row of an open batch rests on its meter alone: pools
         and chains are asked for once the batch has ended.
         """
+        stands = self.standing.rows.get(source.id)
+        if stands is not None:
+            self.notes.unchained |= not AssuranceTier(stands.tier).has_chain
+            return self.pricing.priced(stands, source.id, source.factor)
         metered = None if source.declared else self.engine.metered(self.plant, source)
         if self.batch.end is not None or metered is None:
             return self._source(source, metered)
@@ -154,16 +169,12 @@ class BatchRun:
         corrected = activity.corrected_value(unit)
         same = every.corrected == every.metered and len(activity.parts) == 1
         components = activity_components(metered, self.batch, parts, activity, self.plant.policy)
-        choice = self.pricing.factor(source.id, source.factor)
-        burden, burden_components = self.pricing.burden(
-            corrected, unit, components, choice, source.id
-        )
         paper, state = self.engine.knowledge.certificate_at(
             metered.instrument.id, (self.batch.end or end) - 1
         )
         if state not in (CertificateState.VALID, CertificateState.MISSING):
             self._find(f"certificate_{state.value}", metered.instrument.id)
-        return SourceResult(
+        row = SourceResult(
             source=source.id,
             instrument=metered.instrument.id,
             register=metered.register.id,
@@ -175,18 +186,12 @@ class BatchRun:
                 for part, found in parts.items()
                 if found.parts
             ),
-            factor=choice.factor.id if choice else "",
-            factor_value=choice.factor.value if choice else Fraction(0),
-            factor_unit=choice.factor.unit if choice else "",
-            factor_reason=choice.reason if choice else "",
-            factor_default_u=choice.uncertainty_default if choice else False,
-            burden=burden,
-            components=burden_components,
             activity_components=components,
             tier=tier.value,
             certificate=paper.id if paper else "",
             certificate_state=state.value,
         )
+        return self.pricing.priced(row, source.id, source.factor)
 
     def _end_of(self, metered: Metered) -> int:
         """End of the batch, or for now the last reading on a whole millisecond."""
@@ -258,9 +263,7 @@ class BatchRun:
         start, last = self.batch.start, end
         if tier.has_chain:
             plan = self.engine.plan(metered.source.lines, self.plant)
-            groups = [g for g in plan.groups_of(self.batch, self.batch.end) if not g.pending]
-            start = min([start, *(g.start for g in groups)])
-            last = max([last, *(g.end for g in groups)])
+            start, last = span_of(self.batch, end, plan.groups_of(self.batch, self.batch.end))
             if not metered.source.shared:
                 last = max(last, self._settled_after(last))
         outcome = self.engine.closures.of(metered.meter, self.batch.start, start, last)

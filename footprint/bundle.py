@@ -21,8 +21,8 @@ from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 from mrv.strict_json import canonical, dumps
 
-BUNDLE_VERSION = 1
-"""Version of the layout."""
+BUNDLE_VERSION = 2
+"""Version of the layout: 2 shows the places of the key facts (ADR 46); 1 is still verified."""
 MANIFEST = "manifest.note"
 """Signed list of all other files with their hashes."""
 CHECKPOINT = "checkpoint.note"
@@ -252,6 +252,11 @@ def header_file(chain: str) -> str:
 def body_file(chain: str, seq: int) -> str:
     """File with the body of a fact."""
     return f"facts/{chain}.bodies/{seq:08d}.json"
+
+
+def key_fact_file(seq: int) -> str:
+    """File with the journal entry of a registry fact that enrols or revokes a key."""
+    return f"key-facts/{seq:08d}.json"
 
 
 def envelope_file(stream: str, index: int) -> str:

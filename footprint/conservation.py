@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from footprint.activity import Activity
 from footprint.engine import Engine
 from footprint.exact import decimal_text
 from footprint.metered import Metered
-from footprint.metering import Activity
 from footprint.plant import PlantModel
 from footprint.timeline import TileKind
 from mrv.finding import Finding, Severity

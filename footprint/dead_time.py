@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from footprint.metering import Activity, Meter
+from footprint.activity import Activity
+from footprint.metering import Meter
 from mrv.interval import NS_PER_MS, ceil_ms, floor_ms
 from mrv.measurement.activity import WindowSum
 from mrv.reporting.substitution import mean_rate_fill

@@ -6,7 +6,7 @@ come from (`Readings`) and whether the law is compiled (`Kernels`) differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from footprint.authority import authorities
 from footprint.batch import BatchResult
@@ -15,15 +15,19 @@ from footprint.closure import Closures
 from footprint.knowledge import Knowledge
 from footprint.metered import Metered
 from footprint.metering import Meter
+from footprint.out_of_date import NOTHING, Standing
 from footprint.plant import EmissionSource, Instrument, PlantModel, Register
-from footprint.pools import PoolPlan, questions_of
+from footprint.pools import PoolPlan, questions_of, span_of
 from footprint.readings import Readings
+from footprint.stated_batches import Batch
 from footprint.stretch import stretches
 from footprint.sweep import Cuts
-from footprint.timeline import Batch, Timeline
+from footprint.timeline import Timeline
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
+NONE_STANDS: Mapping[str, Standing] = {}
+"""Nothing of any batch stands."""
 KEPT = 16
 """Windows of a meter that stay in memory: those of a shift and its plant hours."""
 KEEPS_CHANNELS = frozenset(
@@ -60,6 +64,10 @@ class Engine:
         self.meters: dict[tuple[str, str], Meter] = {}
         self._plans: dict[tuple[int, tuple[str, ...]], PoolPlan] = {}
         self._meter_findings: dict[tuple[str, str], list[Finding]] = {}
+        self.meters_mark = object()
+        """Another one whenever `meter_findings` may be."""
+        self.all_metered = False
+        """Whether every meter of a source is there."""
         self._sources: dict[tuple[int, str], list[EmissionSource]] = {}
         self._metered: dict[int, Metered] = {}
         self._lines: dict[str, frozenset[str]] | None = None
@@ -74,10 +82,26 @@ class Engine:
         grown = self.knowledge.registry[earlier.knowledge.registry_length :]
         if any(fact.header.type not in KEEPS_CHANNELS for fact in grown):
             return
+        before, after = earlier.knowledge, self.knowledge
         for place, held in earlier.meters.items():
-            if not grown or self._means_the_same(place, held):
+            known = not grown or after.says_the_same(before, place[0])
+            if known or self._means_the_same(place, held):
                 self.meters[place] = held
                 self._meter_findings[place] = earlier._meter_findings.get(place, [])
+        if not grown:
+            self.meters_mark, self.all_metered = earlier.meters_mark, earlier.all_metered
+
+    def _note_findings(self, place: tuple[str, str], findings: list[Finding]) -> None:
+        if self._meter_findings.get(place) != findings:
+            self._meter_findings[place] = findings
+            self.meters_mark = object()
+
+    def _let_go(self, place: tuple[str, str]) -> None:
+        """Make a meter again when it is asked for."""
+        del self.meters[place]
+        self._metered.clear()
+        self.all_metered = False
+        self.meters_mark = object()
 
     def _means_the_same(self, place: tuple[str, str], meter: Meter) -> bool:
         for _, plant in reversed(self.knowledge.plants):
@@ -93,7 +117,7 @@ class Engine:
         held = self.meters.get(place)
         if held is None:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             parts = stretches(self.knowledge, plant, instrument, register)
             held = Meter(register, channels, parts, self.readings, self._kernels)
             self.meters[place] = held
@@ -104,10 +128,9 @@ class Engine:
         changed = False
         for place in [place for place in self.meters if place[0] == instrument]:
             channels, findings = authorities(self.knowledge, *place, self.readings)
-            self._meter_findings[place] = findings
+            self._note_findings(place, findings)
             if channels != self.meters[place].channels:
-                del self.meters[place]
-                self._metered.clear()
+                self._let_go(place)
                 changed = True
         known = any(place[0] == instrument for place in self.meters)
         return changed or not known
@@ -127,8 +150,7 @@ class Engine:
         if held is None:
             return
         if held.key is None:
-            del self.meters[instrument, register]
-            self._metered.clear()
+            self._let_go((instrument, register))
         else:
             held.forget(start, end, first)
 
@@ -145,8 +167,11 @@ class Engine:
                 break
         return moment if held is None else held.reaches(moment)
 
-    def batch(self, name: str) -> BatchResult | None:
-        """The footprint of a batch as known now; None where no fact starts it."""
+    def batch(self, name: str, standing: Standing = NOTHING) -> BatchResult | None:
+        """The footprint of a batch as known now; None where no fact starts it.
+
+        What is known to be `standing` is taken as it is.
+        """
         found = self.find(name)
         if found is None:
             return None
@@ -156,24 +181,28 @@ class Engine:
             return None
         if batch.end is not None:
             self.rows.pop(name, None)
-        return BatchRun(self, plant, timeline, batch).result()
+        return BatchRun(self, plant, timeline, batch, standing).result()
 
-    def foresee(self, batches: Iterable[Batch]) -> None:
+    def foresee(
+        self, batches: Iterable[Batch], standing: Mapping[str, Standing] = NONE_STANDS
+    ) -> None:
         """Compute what several ended batches will ask of their meters, each reading read once.
 
         Meters that remember a batch's own time are taken to remember all of it, and what only one
         batch asks for is left to it. What is missing here is computed when it is asked for; no
-        figure depends on it.
+        figure depends on it. Of each batch some rows may be `standing`: nothing is asked for them.
         """
         wanted: dict[Meter, list[list[Cuts]]] = {}
+        moments: dict[Meter, set[int]] = {}
         asked: list[Cuts]
         for batch in batches:
             plant = self.knowledge.plant_at(batch.start)
             if plant is None or batch.end is None:
                 continue
             timeline, changeover = self.timeline(batch.line), plant.policy.changeover
+            rows = standing.get(batch.id, NOTHING).rows
             for source in self.sources_of(plant, batch.line):
-                metered = self.metered(plant, source)
+                metered = None if source.id in rows else self.metered(plant, source)
                 if metered is None:
                     continue
                 plan = self.plan(source.lines, plant)
@@ -189,9 +218,13 @@ class Engine:
                     groups = plan.groups_of(batch, batch.end)
                     asked = questions_of(timeline, batch, batch.end, groups, changeover)
                 wanted.setdefault(metered.meter, []).append(asked)
+                moments.setdefault(metered.meter, set()).update(
+                    (batch.start, batch.end),
+                    span_of(batch, batch.end, groups),
+                )
         for meter, lists in wanted.items():
             if len(lists) > 1:
-                meter.sweep(cuts for asked in lists for cuts in asked)
+                meter.sweep((cuts for asked in lists for cuts in asked), moments[meter])
 
     def find(self, name: str) -> tuple[Batch, Timeline] | None:
         """A batch and the timeline of its line."""
@@ -269,7 +302,9 @@ class Engine:
 
     def meter_findings(self) -> list[Finding]:
         """What is odd about who delivers the registers that meter a source."""
-        for _, plant in self.knowledge.plants:
-            for source in plant.sources:
-                self.metered(plant, source)
+        if not self.all_metered:
+            for _, plant in self.knowledge.plants:
+                for source in plant.sources:
+                    self.metered(plant, source)
+            self.all_metered = True
         return [f for found in self._meter_findings.values() for f in found]

@@ -7,6 +7,7 @@ from typing import Any
 
 from footprint.batch import METHOD, Part
 from footprint.bundle import (
+    BUNDLE_VERSION,
     CHECKPOINT,
     MANIFEST,
     RESULT,
@@ -19,8 +20,8 @@ from footprint.bundle import (
 from footprint.engine import Engine
 from footprint.intake import MemoryReadings
 from footprint.key_sheet import KEY_SHEET, closed_batches, closed_fact, read_sheet
-from footprint.knowledge import UNDERSTOOD
 from footprint.opened_bundle import Broken, NotCheckable, OpenedBundle
+from footprint.registry import UNDERSTOOD
 from mrv.errors import MeterprintError
 from mrv.fact import REGISTRY, Fact, open_body, parse_header, production_chain
 from mrv.strict_json import Record, loads
@@ -55,6 +56,10 @@ def manifest(opened: OpenedBundle) -> str:
     except MeterprintError as error:
         raise Broken(str(error), RESULT) from error
     opened.verdict.stated = stated_result if isinstance(stated_result, dict) else {}
+    opened.layout = record.integer("v")
+    if not 1 <= opened.layout <= BUNDLE_VERSION:
+        expected = f"a layout up to {BUNDLE_VERSION}, which this program has"
+        raise Broken(f"layout {opened.layout}", MANIFEST, expected)
     method = record.text("method")
     if method != METHOD:
         raise Broken(f"method {method}", MANIFEST, f"method {METHOD}, which this program has")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 
+from footprint.chain_tips import ChainTips, Tally
 from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from footprint.true_times import Gap, TrueTimes, stated_gaps
@@ -58,6 +59,8 @@ class _Lane:
     """Its envelopes."""
     watch: ClockWatch
     """Its clocks."""
+    tally: Tally
+    """The count of its agent's envelopes."""
     cfg: str | None = None
     """Table of the envelope before; None = there was none."""
     channels: Sequence[str] = ()
@@ -85,6 +88,11 @@ class EnvelopeIndex(ABC):
         self._delivered: set[SeriesKey] = set()
         self._news: set[str] = set()
         self._turn = RLock()
+        self.sources_mark = object()
+        """Another one whenever somebody begins to deliver a channel, or states to."""
+        self.tallies: dict[str, Tally] = {}
+        """Envelopes of each agent."""
+        self.tips = ChainTips()
         self.true_times = TrueTimes(
             lambda place, boots: self.chain(*place).of_boots(boots), self.envelope, self._turn
         )
@@ -97,19 +105,44 @@ class EnvelopeIndex(ABC):
                 key = SeriesKey(table.agent, entry.stream, entry.name)
                 self._cfgs.setdefault(key, set()).add(identity)
                 self._keys.setdefault(entry.name, set()).add(key)
+        self._forget_sources()
+
+    def _forget_sources(self) -> None:
         self._sources.clear()
+        self.sources_mark = object()
+
+    def tally(self, agent: str) -> Tally:
+        """The count of an agent's envelopes."""
+        found = self.tallies.get(agent)
+        if found is None:
+            found = self.tallies[agent] = Tally()
+        return found
+
+    def begun(self, agent: str, stream: str, moment: int) -> int:
+        """Number of envelopes of a stream that begin at or before `moment`, ns UTC."""
+        with self._turn:
+            return self.chain(agent, stream).begun(moment)
+
+    def take_odd(self) -> list[tuple[str, str]]:
+        """Chains about which something may be odd that was not when this was asked last."""
+        with self._turn:
+            return self.tips.take()
 
     def add_envelope(self, identity: str, envelope: Envelope) -> Arrival:
         """Take in an envelope's place in its chain, its channels and its tagged amounts."""
         place = (envelope.agent, envelope.stream)
         lane = self._lanes.get(place)
         if lane is None:
-            lane = self._lanes[place] = _Lane(self.chain(*place), self.true_times.watch(place))
+            lane = self._lanes[place] = _Lane(
+                self.chain(*place), self.true_times.watch(place), self.tally(envelope.agent)
+            )
         bounds = [column_bounds(column) for column in envelope.cols]
         link = chain_link(envelope, identity, bounds)
-        lane.chain.add(link)
-        if lane.watch.saw(link):
+        lane.tally.add(int(lane.chain.add(link)), link.t_last)
+        odd = lane.watch.saw(link)
+        if odd:
             self.true_times.doubt(place)
+        self.tips.saw(place, link, lane.chain, odd=odd)
         if envelope.ev:
             for channel, gap in stated_gaps(envelope):
                 self.learn_gap(SeriesKey(*place, channel), gap)
@@ -150,7 +183,7 @@ class EnvelopeIndex(ABC):
         """A channel was delivered under a channel table."""
         self._cfgs.setdefault(key, set()).add(cfg)
         self._keys.setdefault(key.channel, set()).add(key)
-        self._sources.clear()
+        self._forget_sources()
 
     def learn_length(self, key: SeriesKey, length: int) -> None:
         """An amount of that length, ns, was delivered."""

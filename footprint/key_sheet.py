@@ -15,7 +15,7 @@ from typing import Any
 
 from footprint.engine import Engine
 from footprint.pools import key_of
-from footprint.timeline import Batch
+from footprint.stated_batches import Batch
 from mrv.errors import WireError
 from mrv.fact import Fact, FactHeader
 from mrv.strict_json import Record, loads

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable, Sequence
 
+from footprint.activity import Activity
+from footprint.amounts import amounts_of
 from footprint.authority import Authority
 from footprint.growing import GrowingWindows, readings_from, something
 from footprint.joined_readings import JoinedReadings
+from footprint.neighbours import Neighbours
 from footprint.plant import Register
 from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch
-from footprint.stretch_readings import amounts_in, same_counts, steps_ending_in
+from footprint.stretch_readings import amounts_in, pieces_of
 from footprint.sweep import Cuts, Excerpt, Window, sweep
 from footprint.timeline import OPEN
 from mrv.channel import AssuranceTier
@@ -25,79 +25,9 @@ from mrv.measurement.activity import (
     amount_windows,
     counter_windows,
 )
-from mrv.measurement.anchor import sure_after, sure_before
-from mrv.measurement.law import DIP_RUN, MARGIN
-from mrv.quantity import Quantity
+from mrv.measurement.anchor import read_back, read_on
+from mrv.measurement.law import MARGIN
 from mrv.series import Series, SeriesKey
-
-MILLIONTHS = 10**6
-"""Parts of a resolution that amounts are counted in."""
-FURTHER = 4
-"""How many times as many readings are read where those beside a window leave its start open."""
-NEAR = 16
-"""Moments whose neighbours are remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What a register counted in some time, by stretch; addable."""
-
-    parts: tuple[tuple[Stretch, WindowSum], ...] = ()
-    """Sums by stretch; millionths of the resolution before any ratio."""
-
-    def __add__(self, other: Activity) -> Activity:
-        if not self.parts or not other.parts:
-            return self if self.parts else other
-        merged: list[tuple[Stretch, WindowSum]] = list(self.parts)
-        for stretch, window in other.parts:
-            for place, (known, held) in enumerate(merged):
-                if known is stretch:
-                    merged[place] = (known, held + window)
-                    break
-            else:
-                merged.append((stretch, window))
-        return Activity(tuple(merged))
-
-    @property
-    def corrected(self) -> int:
-        """Corrected millionths of the resolution, before the ratio."""
-        return sum(part.corrected for _, part in self.parts)
-
-    @property
-    def total(self) -> WindowSum:
-        """All stretches as one window (weights of different curves left out)."""
-        if len(self.parts) == 1 and not self.parts[0][1].weights:
-            return self.parts[0][1]
-        sums = WindowSum()
-        for _, part in self.parts:
-            sums += WindowSum(
-                part.corrected, part.metered, part.gap, part.withheld, (), part.counts
-            )
-        return sums
-
-    def corrected_value(self, unit: str) -> Fraction:
-        """Corrected amount in `unit`, ratio applied. Raises UnitError."""
-        return _value(unit, [(stretch, part.corrected) for stretch, part in self.parts])
-
-    def metered_value(self, unit: str) -> Fraction:
-        """Amount before correction in `unit`, ratio applied. Raises UnitError."""
-        return _value(unit, [(stretch, part.metered) for stretch, part in self.parts])
-
-
-def _value(unit: str, parts: Sequence[tuple[Stretch, int]]) -> Fraction:
-    found = Fraction(0)
-    for stretch, millionths in parts:
-        count = count_value(stretch, unit)
-        part = Fraction(count.numerator * millionths, count.denominator * MILLIONTHS)
-        found = found + part if found else part
-    return found
-
-
-def count_value(stretch: Stretch, unit: str) -> Fraction:
-    """What one count stands for in a stretch, ratio applied, in `unit`. Raises UnitError."""
-    if unit == stretch.unit:
-        return stretch.count
-    return stretch.ratio * Quantity(stretch.resolution, stretch.unit).to(unit).value
 
 
 class Meter:
@@ -125,7 +55,7 @@ class Meter:
         self._windows: dict[tuple[int, int], Activity] = {}
         self._growing = GrowingWindows(kernels)
         self._grown: tuple[tuple[int, int], Activity] | None = None
-        self._near: dict[int, tuple[list[int], int, int]] = {}
+        self._near = Neighbours()
         self._latest = 0
         self.version = 0
         """Rises whenever readings come or move."""
@@ -142,16 +72,10 @@ class Meter:
         """Times of the good readings next to `moment`: one before, one at or after it, ns."""
         if self.key is None:
             return []
-        held = self._near.get(moment)
+        held = self._near.of(moment)
         if held is None:
-            found = self._readings.read(self.key, moment, moment, 1)
-            times = [int(found.t[i]) for i in range(len(found)) if found.ok[i]]
-            if len(self._near) >= NEAR:
-                self._near.clear()
-            low = times[0] if times and times[0] < moment else 0
-            high = times[-1] if times and times[-1] >= moment else FOREVER
-            held = self._near[moment] = (times, low, high)
-        return held[0]
+            held = self._near.note(moment, self._readings.read(self.key, moment, moment, 1))
+        return held
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and last reading, ns."""
@@ -167,10 +91,7 @@ class Meter:
         first = start if first is None else first
         self._growing.forget(first)
         self._grown = None
-        for moment in [
-            m for m, (_, low, high) in self._near.items() if low <= end and high >= first
-        ]:
-            del self._near[moment]
+        self._near.forget(first, end)
         if start >= self._latest:
             return
         stale = [w for w in self._windows if w[1] > start and w[0] <= end]
@@ -184,6 +105,7 @@ class Meter:
         if len(self._windows) > kept:
             latest = sorted(self._windows, key=lambda window: (window[1], window[0]))[-kept:]
             self._windows = {window: self._windows[window] for window in latest}
+        self._near.trim()
 
     @property
     def remembered(self) -> int:
@@ -223,8 +145,8 @@ class Meter:
         empty = Activity()
         return [self._windows.get(window, empty) for window in wanted]
 
-    def sweep(self, questions: Iterable[Cuts]) -> None:
-        """Remember what `windows` will be asked for; readings are read once for all of it.
+    def sweep(self, questions: Iterable[Cuts], moments: Iterable[int] = ()) -> None:
+        """Remember what `windows` and `near` will be asked for; readings are read once for all.
 
         Of a window that is in several questions the first one counts, as if they were asked so.
         """
@@ -239,7 +161,11 @@ class Meter:
                 left, right = missing[0][0], missing[-1][1]
                 owner[tuple(cut for cut in cuts if left <= cut <= right)] = missing
                 owned.update(missing)
-        for cuts, excerpt in sweep(self._readings, self.key, owner):
+        beside = [(moment,) for moment in self._near.foresee(moments)]
+        for cuts, excerpt in sweep(self._readings, self.key, [*owner, *beside]):
+            if len(cuts) == 1:
+                self._near.note(cuts[0], excerpt.read(self.key, cuts[0], cuts[0], 1))
+                continue
             mine = owner[cuts]
             found = self._compute(self.key, cuts, excerpt)
             for window, activity in zip(itertools.pairwise(cuts), found, strict=True):
@@ -264,7 +190,7 @@ class Meter:
         series, margin = self._chained(self._readings, key, start, end)
         grows = bool(len(series)) and series.t[-1] < end
         found: list[tuple[Stretch, WindowSum]] = []
-        pieces = list(self._pieces(series, window, margin))
+        pieces = list(pieces_of(series, self.stretches, window, margin))
         for stretch, piece in pieces:
             part = counter_windows(piece, window, stretch.law, self._kernels)[0]
             if something(part):
@@ -293,22 +219,13 @@ class Meter:
         They go back to a reading that is sure (`mrv.measurement.anchor`), so that a window is the
         same whatever it is read with; nearly always the first few beside it are enough.
         """
-        margin = MARGIN
-        series = held.read(key, start, end, margin)
-        while not self._anchored(series, start, margin):
-            margin *= FURTHER
-            series = self._readings.read(key, start, end, margin)
-        return series, margin
-
-    def _anchored(self, series: Series, start: int, margin: int) -> bool:
-        """Whether the steps from `start` on are what the whole history makes of them."""
-        before = bisect_left(series.t, start)
-        if sum(1 for place in range(before) if series.ok[place]) < margin:
-            return True  # there are no earlier ones
         stretch = next((s for s in self.stretches if s.start <= start < s.end), None)
-        if stretch is None or stretch.start > series.t[0]:
-            return True  # where a stretch begins the law begins anew
-        return sure_before(series, start, stretch.law.max_rate)
+        rate, begins = (0, FOREVER) if stretch is None else (stretch.law.max_rate, stretch.start)
+
+        def read(margin: int) -> Series:
+            return (held if margin == MARGIN else self._readings).read(key, start, end, margin)
+
+        return read_back(read, start, rate, begins)
 
     def reaches(self, moment: int) -> int:
         """Time up to which readings that come or go at `moment` may change steps, ns.
@@ -317,29 +234,9 @@ class Meter:
         """
         if self.key is None or self.register.kind != "counter":
             return moment
-        margin = MARGIN + DIP_RUN
-        while True:
-            series = self._readings.read(self.key, moment, moment + 1, margin)
-            rates = {s.law.max_rate for s in self.stretches if s.end > moment}
-            found = [sure_after(series, moment, rate) for rate in rates]
-            if found and None not in found:
-                return max(time for time in found if time is not None)
-            after = bisect_right(series.t, moment)
-            if sum(1 for place in range(after, len(series)) if series.ok[place]) < margin:
-                return OPEN
-            margin *= FURTHER
-
-    def _pieces(
-        self, series: Series, cuts: Sequence[int], margin: int
-    ) -> Iterator[tuple[Stretch, Series]]:
-        """A counter's readings by stretch, each with what makes the steps that end in it."""
-        before: Stretch | None = None
-        for stretch in self.stretches:
-            joined = before is None or same_counts(before, stretch)
-            before = stretch
-            piece = steps_ending_in(series, stretch, cuts, margin, joined=joined)
-            if len(piece):
-                yield stretch, piece
+        key, rates = self.key, {s.law.max_rate for s in self.stretches if s.end > moment}
+        found = read_on(lambda m: self._readings.read(key, moment, moment + 1, m), moment, rates)
+        return OPEN if found is None else found
 
     def _compute(
         self, key: SeriesKey, cuts: Sequence[int], excerpt: Excerpt | None = None
@@ -349,7 +246,7 @@ class Meter:
         if self.register.kind == "counter":
             law = counter_windows
             series, margin = self._chained(held, key, cuts[0], cuts[-1])
-            pieces = self._pieces(series, cuts, margin)
+            pieces = pieces_of(series, self.stretches, cuts, margin)
         else:  # an amount that starts before the window may reach into it
             law = amount_windows
             series = held.read(key, cuts[0] - held.longest(key), cuts[-1], 0)
@@ -368,15 +265,7 @@ class Meter:
         if self.key is None:
             return Activity()
         series = self._readings.tagged(self.key, batch)
-        if len(series) == 0:
-            return Activity()
-        parts = []
-        for stretch in self.stretches:
-            piece = amounts_in(series, stretch)
-            if len(piece):
-                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
-                parts.append((stretch, window))
-        return Activity(tuple(parts))
+        return amounts_of(series, self.stretches, self._kernels)
 
     def whole(self, start: int, end: int) -> Activity:
         """All activity in [start, end) as one window, tagged amounts with it; not remembered."""
@@ -385,13 +274,7 @@ class Meter:
         if self.register.kind == "counter":
             return self._compute(self.key, [start, end])[0]
         series = self._readings.read(self.key, start, end, 0)
-        parts = []
-        for stretch in self.stretches:
-            piece = amounts_in(series, stretch)
-            if len(piece):
-                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
-                parts.append((stretch, window))
-        return Activity(tuple(parts))
+        return amounts_of(series, self.stretches, self._kernels)
 
     def with_tagged(self, start: int, end: int) -> Activity:
         """Activity in [start, end) with the tagged amounts that begin in it, whole."""
@@ -399,12 +282,7 @@ class Meter:
         if self.key is None or self.register.kind != "amount":
             return activity
         series = self._readings.read(self.key, start, end, 0)
-        for stretch in self.stretches:
-            piece = amounts_in(series, stretch, untagged=False)
-            if len(piece):
-                window = amount_windows(piece, [0, FOREVER], stretch.law, self._kernels)[0]
-                activity += Activity(((stretch, window),))
-        return activity
+        return activity + amounts_of(series, self.stretches, self._kernels, untagged=False)
 
     def longest(self) -> int:
         """Length of the longest amount, ns; 0 for a counter."""

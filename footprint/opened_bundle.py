@@ -37,6 +37,7 @@ class OpenedBundle:
         self.trust = trust
         self.verdict = Verdict()
         self.files: dict[str, bytes] = {}
+        self.layout = 1
         self.book: KeyBook | None = None
         self.chains: dict[str, list[AuditedHeader]] = {}
         self.checkpoint: Checkpoint | None = None

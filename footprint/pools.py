@@ -6,15 +6,17 @@ next that has some. Good output of a batch is spread evenly over its time by the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from footprint.activity import Activity
 from footprint.allocation import largest_remainder, spread
-from footprint.metering import Activity, Meter
+from footprint.metering import Meter
 from footprint.plant import PlantModel
+from footprint.stated_batches import Batch
 from footprint.stretch import Stretch
-from footprint.timeline import Batch, TileKind, Timeline
+from footprint.timeline import TileKind, Timeline
 from mrv.measurement.activity import WindowSum
 
 MAX_WINDOWS = 200_000
@@ -168,6 +170,13 @@ def questions_of(
             pooled = timeline.tiles(group.start, group.end, changeover)
             apart += [t for t in pooled if t.kind in (TileKind.IDLE, TileKind.UNATTRIBUTED)]
     return [(*(tile.start for tile in own), end), *((tile.start, tile.end) for tile in apart)]
+
+
+def span_of(batch: Batch, end: int, groups: Iterable[PoolGroup]) -> tuple[int, int]:
+    """The time of a batch that ends at `end` and of its pools, [first, last) ns."""
+    whole = [group for group in groups if not group.pending]
+    first = min([batch.start, *(group.start for group in whole)])
+    return first, max([end, *(group.end for group in whole)])
 
 
 def share(activity: Activity, keys: Sequence[tuple[str, int]], batch: str) -> Activity:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
+from footprint.batch import SourceResult
 from footprint.catalogue import Catalogue, Choice, FactorError, FactorRequest
 from footprint.notes import Notes
 from mrv.errors import MeterprintError
 from mrv.finding import Finding, Severity
 from mrv.measurement.uncertainty import Components
 from mrv.quantity import Quantity
+
+RULES = frozenset(
+    (
+        "factor_not_chosen",
+        "factor_carried_forward",
+        "factor_overdue",
+        "factor_family",
+        "factor_unit",
+    )
+)
+"""Findings that pricing makes, by rule."""
 
 
 @dataclass(slots=True)
@@ -75,6 +87,23 @@ class Pricing:
         relative = float(choice.uncertainty_pct) / 200
         own = Components({f"factor:{factor.id}": float(burden) * relative})
         return burden, components.scaled(per_unit) + own
+
+    def priced(self, row: SourceResult, name: str, request: FactorRequest | None) -> SourceResult:
+        """The row with the factor and burden of its amount; findings call its source `name`."""
+        choice = self.factor(name, request)
+        burden, components = self.burden(
+            row.corrected, row.unit, row.activity_components, choice, name
+        )
+        return replace(
+            row,
+            factor=choice.factor.id if choice else "",
+            factor_value=choice.factor.value if choice else Fraction(0),
+            factor_unit=choice.factor.unit if choice else "",
+            factor_reason=choice.reason if choice else "",
+            factor_default_u=choice.uncertainty_default if choice else False,
+            burden=burden,
+            components=components,
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,8 @@ from mrv.verification.merkle import entry_leaf_data, leaf_hash, verify_inclusion
 from mrv.verification.note import identity, open_note, split
 
 
-def _included(opened: OpenedBundle, kind: int, folder: str) -> int:
+def included(opened: OpenedBundle, kind: int, folder: str) -> int:
+    """Entries of a folder, each proven to be in the journal. Raises Broken."""
     assert opened.checkpoint is not None
     entries = opened.entries(folder)
     for name, index, salt, note, proof in entries:
@@ -26,7 +27,7 @@ def _included(opened: OpenedBundle, kind: int, folder: str) -> int:
 
 def channel_tables(opened: OpenedBundle) -> str:
     """Channel tables are signed by their agents and in the journal."""
-    _included(opened, 3, "tables/")
+    included(opened, 3, "tables/")
     for name, _, _, note, _ in opened.entries("tables/"):
         try:
             text, lines = split(note)
@@ -59,7 +60,7 @@ def envelope_signatures(opened: OpenedBundle) -> str:
 
 def inclusion(opened: OpenedBundle) -> str:
     """Every envelope has a proof that it is in the journal."""
-    return f"{_included(opened, 1, 'envelopes/')} proofs"
+    return f"{included(opened, 1, 'envelopes/')} proofs"
 
 
 def envelope_chains(opened: OpenedBundle) -> str:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from footprint.catalogue import TWO_YEARS, Choice, FactorError, FactorRequest
 from footprint.engine import Engine
+from footprint.factor_changes import FactorChanges
 from footprint.knowledge import Knowledge
+from footprint.out_of_date import OutOfDate
 from footprint.plant import PlantModel
+from footprint.readings import Readings
 from footprint.stretch import FOREVER, Stretch, stretches
-from footprint.timeline import OPEN, Batch, Timeline
+from footprint.timeline import OPEN, Timeline
 from mrv.fact import Fact
+from mrv.measurement.law import DIP_RUN
+from mrv.series import SeriesKey
 
 SILENT = frozenset(("key_enrolled", "key_revoked", "journal_restored"))
 """Facts of the registry that change no figure."""
@@ -33,6 +37,11 @@ CERTIFICATES = frozenset(
 """Facts that change what registers mean in some time."""
 
 
+NEAR = 2 * DIP_RUN + 2
+"""Good readings before new ones whose steps they may change: a decision looks so many ahead as may
+be passed over, and a step may have passed over as many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Touched:
     """Time of some lines that is no longer what it was."""
@@ -43,6 +52,8 @@ class Touched:
     """First ns."""
     end: int
     """Last ns; OPEN = from the start on."""
+    instrument: str = ""
+    """The one instrument that says something else; "" = not it alone."""
 
 
 def lines_of(plants: Iterable[PlantModel], instrument: str) -> frozenset[str]:
@@ -105,7 +116,7 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
         if held is timeline:
             continue
         known = held.batches if held is not None else {}
-        for name in {*known, *timeline.batches}:
+        for name in timeline.news(held):
             pair = [b for b in (known.get(name), timeline.batches.get(name)) if b is not None]
             if len(pair) == 1 or pair[0] != pair[1]:
                 end = max(OPEN if b.end is None else b.end for b in pair)
@@ -114,6 +125,16 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
                     end = pair[1].end or OPEN
                 found.append(Touched(sharing(plants, (line,)), start, end))
     return found
+
+
+def vanished(before: Knowledge, after: Knowledge) -> list[str]:
+    """Batches no fact starts any more."""
+    return [
+        name
+        for line, held in before.timelines.items()
+        if (timeline := after.timelines.get(line)) is not held
+        for name in held.batches.keys() - (timeline.batches.keys() if timeline else set())
+    ]
 
 
 def changed_registry(before: Engine, after: Engine) -> list[Touched] | None:
@@ -162,6 +183,8 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
     seen: set[tuple[str, str]] = set()
     for plant in reversed(plants):
         for instrument in plant.instruments:
+            if new.says_the_same(old, instrument.id):
+                continue
             for register in instrument.registers:
                 if (instrument.id, register.id) in seen:
                     continue
@@ -172,7 +195,7 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
                     meter = engine.meter(plant, instrument, register)
                     low = min([start, *meter.near(start)])
                     high = max(end, *meter.near(end), meter.reaches(end)) if end < FOREVER else OPEN
-                    found.append(Touched(lines, low, high))
+                    found.append(Touched(lines, low, high, instrument.id))
     return found
 
 
@@ -196,55 +219,11 @@ def _meaning(parts: Sequence[Stretch], start: int, end: int) -> tuple[object, ..
     return () if found is None else found.meaning()
 
 
-class FactorChanges:
-    """Whether a batch would choose other factors under new knowledge."""
-
-    def __init__(self, before: Knowledge, after: Knowledge) -> None:
-        self._both = (before, after)
-        moments = {
-            moment
-            for knowledge in self._both
-            for factor in knowledge.factors
-            for moment in (
-                factor.valid_from,
-                factor.valid_to,
-                None if factor.valid_to is None else factor.valid_to + TWO_YEARS + 1,
-            )
-            if moment is not None
-        }
-        self._cuts = sorted(moments)
-        self._known: dict[tuple[int, FactorRequest, int], bool] = {}
-
-    def _choice(self, side: int, plant: PlantModel, request: FactorRequest, at: int) -> object:
-        try:
-            choice: Choice = self._both[side].catalogue(plant).choose(request, at)
-        except FactorError as error:
-            return str(error)
-        return choice
-
-    def differs(self, plant: PlantModel, request: FactorRequest, at: int) -> bool:
-        """Whether the request is answered otherwise at `at`."""
-        place = (id(plant), request, bisect_right(self._cuts, at))
-        found = self._known.get(place)
-        if found is None:
-            sides = [self._choice(side, plant, request, at) for side in (0, 1)]
-            found = self._known[place] = sides[0] != sides[1]
-        return found
-
-    def batch(self, plant: PlantModel, batch: Batch) -> bool:
-        """Whether any factor of the batch is another one now."""
-        at = batch.start if batch.end is None else batch.end - 1
-        requests = [s.factor for s in plant.sources if batch.line in s.lines]
-        product = plant.product(batch.product)
-        requests += [material.factor for material in product.materials] if product else []
-        return any(r is not None and self.differs(plant, r, at) for r in requests)
-
-
-def restated(before: Engine, after: Engine) -> set[str] | None:
+def restated(before: Engine, after: Engine) -> OutOfDate | None:
     """Batches whose figure may be another one for new facts; None = all of them."""
     old, new = before.knowledge, after.knowledge
     touched = changed_lines(old, new)
-    names: set[str] = set()
+    found = OutOfDate(_declared(old, new))
     if new.registry_length != old.registry_length:
         more = changed_registry(before, after)
         if more is None:
@@ -257,10 +236,10 @@ def restated(before: Engine, after: Engine) -> set[str] | None:
                 for batch in timeline.ordered():
                     plant = new.plant_at(batch.start)
                     if plant is not None and changes.batch(plant, batch):
-                        names.add(batch.id)
+                        found.add_priced([batch.id])
     for item in touched:
-        names |= batches_around(after, item)
-    return names | _declared(old, new)
+        found.add(batches_around(after, item), item.instrument)
+    return found
 
 
 def _declared(old: Knowledge, new: Knowledge) -> set[str]:
@@ -268,10 +247,11 @@ def _declared(old: Knowledge, new: Knowledge) -> set[str]:
     names: set[str] = set()
     for line, timeline in new.timelines.items():
         held = old.timelines.get(line)
-        known = held.declared if held is not None else {}
-        for place in {*known, *timeline.declared}:
-            if known.get(place) != timeline.declared.get(place):
-                names.add(place[0])
+        if held is not timeline:
+            known = held.declared if held is not None else {}
+            stated = timeline.declared
+            names.update(place[0] for place in known if known[place] != stated.get(place))
+            names.update(place[0] for place in stated if place not in known)
     return names
 
 
@@ -286,3 +266,15 @@ def reach(times: Sequence[int], first: int, last: int) -> tuple[int, int]:
     low = times[0] if before else 0
     high = times[-1] if after < len(times) else OPEN
     return min(low, first), high
+
+
+def reach_of(
+    readings: Readings, key: SeriesKey, first: int, last: int, reaches: Callable[[int], int]
+) -> tuple[int, int]:
+    """Time that readings of a channel that came in [first, last] may change, ns; OPEN = all later.
+
+    `reaches` says up to which time a reading at a moment may change steps.
+    """
+    near = readings.read(key, first, last + 1, NEAR)
+    low, high = reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
+    return low, high if high == OPEN else max(high, reaches(last))

@@ -20,9 +20,7 @@ def stated_row(
     request: FactorRequest | None,
 ) -> SourceResult:
     """The row of `source`; `name` is what findings call it, `components` the amount's own."""
-    choice = pricing.factor(name, request)
-    burden, burden_components = pricing.burden(amount, unit, components, choice, name)
-    return SourceResult(
+    row = SourceResult(
         source=source,
         instrument="",
         register="",
@@ -30,15 +28,9 @@ def stated_row(
         metered=amount,
         corrected=amount,
         parts=((Part.DIRECT, amount),),
-        factor=choice.factor.id if choice else "",
-        factor_value=choice.factor.value if choice else Fraction(0),
-        factor_unit=choice.factor.unit if choice else "",
-        factor_reason=choice.reason if choice else "",
-        factor_default_u=choice.uncertainty_default if choice else False,
-        burden=burden,
-        components=burden_components,
         activity_components=components,
         tier="",
         certificate="",
         certificate_state="",
     )
+    return pricing.priced(row, name, request)

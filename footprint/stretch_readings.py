@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from footprint.stretch import Stretch
 from mrv.measurement.activity import plain
@@ -76,3 +76,16 @@ def steps_ending_in(
         if near and t:
             t, v, ok = [*t, stretch.end], [*v, stretch.closing], [*ok, 1]
     return Series(t, v, ok)
+
+
+def pieces_of(
+    series: Series, stretches: Sequence[Stretch], cuts: Sequence[int], margin: int
+) -> Iterator[tuple[Stretch, Series]]:
+    """A counter's readings by stretch, each with what makes the steps that end in it."""
+    before: Stretch | None = None
+    for stretch in stretches:
+        joined = before is None or same_counts(before, stretch)
+        before = stretch
+        piece = steps_ending_in(series, stretch, cuts, margin, joined=joined)
+        if len(piece):
+            yield stretch, piece

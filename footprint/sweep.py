@@ -18,12 +18,13 @@ from mrv.series import Series, SeriesKey
 Window = tuple[int, int]
 """[start, end), ns on whole milliseconds."""
 Cuts = tuple[int, ...]
-"""A question: the windows between cuts, ns on whole milliseconds, rising."""
+"""A question: the windows between cuts, ns on whole milliseconds, rising; one alone asks for the
+readings beside it."""
 FIRST_NS = 3_600_000 * NS_PER_MS
 """Time read first, an hour: how dense readings lie is not known yet."""
 GROWTH = 8
 """How many times longer the next portion of time may be than the one before."""
-MOST_READINGS = 2_000_000
+MOST_READINGS = 250_000
 """Readings held at once, about."""
 
 

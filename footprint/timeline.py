@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 
-from mrv.errors import InputError, MeterprintError
-from mrv.fact import Fact
-from mrv.finding import Finding, Severity
-from mrv.interval import floor_ms
-from mrv.quantity import UnitError, exact_number, unit
+from footprint.stated_batches import Batch, Declared, StatedBatches
+from mrv.fact import Fact, production_chain
+from mrv.finding import Finding
 
 REMEMBERED = 4096
 """Answers a timeline remembers."""
 OPEN = 2**63
 """Later than any moment: where an open batch ends for now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One production batch of a line."""
-
-    id: str
-    """Name of the batch, unique in the site."""
-    line: str
-    """Line it runs on."""
-    product: str
-    """Product it makes."""
-    start: int
-    """Start, ns UTC, a whole millisecond."""
-    end: int | None
-    """End, ns UTC, a whole millisecond; None = still open."""
-    good: int = 0
-    """Good output in millionths of the product's declared unit, ≥ 0."""
-    scrap: int = 0
-    """Scrap in millionths of the declared unit, ≥ 0."""
-    facts: tuple[int, ...] = ()
-    """seq of the production facts it rests on."""
-    key: int | None = None
-    """Allocation key where only a key sheet states it; None = it follows from the output."""
-
-    def covers(self, moment: int) -> bool:
-        """Whether the batch claims `moment`."""
-        return self.start <= moment and (self.end is None or moment < self.end)
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """The amount of a source that somebody states for a batch."""
-
-    source: str
-    """Emission source."""
-    amount: Fraction
-    """Amount, ≥ 0."""
-    unit: str
-    """Its unit."""
-    u_percent: Fraction
-    """95 % half-width of the amount, per cent; 0 = counted or taken as exact."""
 
 
 class TileKind(StrEnum):
@@ -87,7 +43,7 @@ class Tile:
 
 
 class Timeline:
-    """The batches of one line, out of its production chain.
+    """The batches of one line, out of its production chain. Immutable once made.
 
     `keys` are the allocation keys of batches whose events stay closed.
     """
@@ -95,18 +51,69 @@ class Timeline:
     def __init__(
         self, line: str, facts: Iterable[Fact], keys: Mapping[str, int] | None = None
     ) -> None:
+        own = [fact for fact in facts if fact.header.chain == production_chain(line)]
         self.line = line
-        self.findings: list[Finding] = []
-        self.batches: dict[str, Batch] = {}
+        self.stated = StatedBatches(line, own, keys)
+        """What it is made of."""
+        self._before: StatedBatches | None = None
         self._tiles: dict[tuple[int, int, int], list[Tile]] = {}
-        self.declared: dict[tuple[str, str], Declared] = {}
-        self._keys = keys or {}
-        self._read([fact for fact in facts if fact.header.chain == f"production/{line}"])
         self._ordered = sorted(self.batches.values(), key=lambda b: (b.start, b.id))
         self._starts = [(b.start, b.id) for b in self._ordered]
-        ends = (OPEN if b.end is None else b.end for b in self._ordered)
-        self._reach = list(itertools.accumulate(ends, max))
+        self._reach = list(itertools.accumulate(map(_end_of, self._ordered), max))
         self._ends = sorted((b.end, b.id) for b in self._ordered if b.end is not None)
+
+    def grown(self, facts: Sequence[Fact]) -> Timeline | None:
+        """The timeline with more facts of its line; None where it has to be read anew."""
+        stated = self.stated.grown(facts)
+        if stated is None:
+            return None
+        made = copy(self)
+        made._grow(stated)  # noqa: SLF001 (its own kind)
+        return made
+
+    def _grow(self, stated: StatedBatches) -> None:
+        """Become the timeline of what is stated now, in arrays of its own."""
+        before = self.stated
+        self.stated, self._before, self._tiles = stated, before, {}
+        self._ordered, self._starts = list(self._ordered), list(self._starts)
+        self._ends = list(self._ends)
+        first = len(self._ordered)
+        for name in sorted(stated.changed & stated.batches.keys()):
+            batch, known = stated.batches[name], before.batches.get(name)
+            place = bisect_left(self._starts, (batch.start, name))
+            first = min(first, place)
+            if known is None:
+                self._starts.insert(place, (batch.start, name))
+                self._ordered.insert(place, batch)
+            self._ordered[place] = batch
+            if batch.end is not None and (known is None or known.end is None):
+                insort(self._ends, (batch.end, name))
+        reach = self._reach[:first]
+        ends = itertools.chain(reach[-1:], map(_end_of, self._ordered[first:]))
+        self._reach = [*reach[:-1], *itertools.accumulate(ends, max)]
+
+    @property
+    def batches(self) -> Mapping[str, Batch]:
+        """Batches by name."""
+        return self.stated.batches
+
+    @property
+    def declared(self) -> Mapping[tuple[str, str], Declared]:
+        """Amounts that are declared, by batch and source."""
+        return self.stated.declared
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is odd about the facts."""
+        return self.stated.findings
+
+    def news(self, earlier: Timeline | None) -> Iterable[str]:
+        """Batches that may be other ones than in an earlier timeline of the line."""
+        if earlier is None:
+            return self.batches.keys()
+        if self._before is earlier.stated:
+            return self.stated.changed & self.batches.keys()
+        return self.batches.keys() | earlier.batches.keys()
 
     def ordered(self) -> Sequence[Batch]:
         """Batches by start, ties by id."""
@@ -135,77 +142,6 @@ class Timeline:
             if self.batches[name].good:
                 return end
         return None
-
-    def _find(self, rule: str, subject: str, at: int) -> None:
-        self.findings.append(Finding(rule, subject, at, Severity.ERROR))
-
-    def _read(self, facts: list[Fact]) -> None:
-        replaced = {f.header.supersedes for f in facts if f.header.supersedes is not None}
-        valid = sorted(
-            (f for f in facts if f.header.seq not in replaced), key=lambda f: f.header.seq
-        )
-        for fact in valid:
-            if fact.header.type == "batch_started":
-                self._start(fact)
-        for fact in valid:
-            if fact.header.type == "batch_ended":
-                self._end(fact)
-        for fact in valid:
-            if fact.header.type == "amount_declared":
-                self._declare(fact)
-
-    def _start(self, fact: Fact) -> None:
-        moment = floor_ms(fact.header.valid_from or 0)
-        if fact.subject in self.batches:
-            self._find("batch_started_twice", fact.subject, moment)
-            return
-        product = str(fact.body.get("product", ""))
-        self.batches[fact.subject] = Batch(
-            fact.subject, self.line, product, moment, None, facts=(fact.header.seq,)
-        )
-
-    def _end(self, fact: Fact) -> None:
-        moment = floor_ms(fact.header.valid_from or 0)
-        batch = self.batches.get(fact.subject)
-        if batch is None:
-            self._find("batch_ended_without_start", fact.subject, moment)
-        elif batch.end is not None:
-            self._find("batch_ended_twice", fact.subject, moment)
-        elif moment <= batch.start:
-            self._find("batch_ends_before_it_starts", fact.subject, moment)
-        else:
-            try:
-                good = millionths(fact.body.get("good", 0))
-                scrap = millionths(fact.body.get("scrap", 0))
-            except MeterprintError:
-                self._find("batch_output_unreadable", fact.subject, moment)
-                good = scrap = 0
-            self.batches[fact.subject] = Batch(
-                batch.id,
-                batch.line,
-                batch.product,
-                batch.start,
-                moment,
-                good=good,
-                scrap=scrap,
-                facts=(*batch.facts, fact.header.seq),
-                key=self._keys.get(batch.id),
-            )
-
-    def _declare(self, fact: Fact) -> None:
-        moment = floor_ms(fact.header.valid_from or 0)
-        try:
-            stated = read_declared(fact.body)
-        except MeterprintError:
-            self._find("declared_unreadable", fact.subject, moment)
-            return
-        place = (fact.subject, stated.source)
-        if fact.subject not in self.batches:
-            self._find("declared_without_batch", fact.subject, moment)
-        elif place in self.declared:
-            self._find("declared_twice", f"{fact.subject}/{stated.source}", moment)
-        else:
-            self.declared[place] = stated
 
     def tiles(self, start: int, end: int, changeover_ns: int) -> list[Tile]:
         """The tiles of [start, end), remembered: every source of a line asks for the same ones."""
@@ -258,39 +194,5 @@ class Timeline:
         return Tile(left, right, TileKind.IDLE, ())
 
 
-def read_declared(body: Mapping[str, object]) -> Declared:
-    """What the body of an `amount_declared` fact states. Raises InputError naming the field."""
-    numbers = []
-    for name, default in (("quantity", None), ("u_percent", "0")):
-        try:
-            number = exact_number(str(body.get(name, default)).strip())
-        except ValueError as error:
-            raise InputError(
-                f"a number is expected, seen {body.get(name)!r}", field=name
-            ) from error
-        if number < 0:
-            raise InputError(f"a number is not negative, seen {body.get(name)!r}", field=name)
-        numbers.append(number)
-    symbol = str(body.get("unit", ""))
-    try:
-        unit(symbol)
-    except UnitError as error:
-        raise InputError(str(error), field="unit", hint=error.hint) from error
-    source = body.get("source")
-    if not isinstance(source, str) or not source:
-        raise InputError("the emission source is expected", field="source")
-    return Declared(source, numbers[0], symbol, numbers[1])
-
-
-def millionths(value: object) -> int:
-    """A quantity stated in a fact (decimal string or integer) in millionths, floored.
-
-    Raises MeterprintError where it is not a number ≥ 0.
-    """
-    try:
-        number = exact_number(str(value).strip())
-    except ValueError as error:
-        raise MeterprintError(f"a quantity is a decimal number, seen {value!r}") from error
-    if number < 0:
-        raise MeterprintError(f"a quantity is not negative, seen {value!r}")
-    return number.numerator * 10**6 // number.denominator
+def _end_of(batch: Batch) -> int:
+    return OPEN if batch.end is None else batch.end

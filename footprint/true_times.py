@@ -52,11 +52,13 @@ class TrueTimes:
         self._gaps: dict[Place, dict[SeriesKey, tuple[set[Gap], set[Gap]]]] = {}
         self._restamped: list[Restamped] = []
 
-    def saw(self, link: ChainLink) -> None:
-        """An envelope was added."""
+    def saw(self, link: ChainLink) -> bool:
+        """An envelope was added; whether other stamps of its stream may be wrong now."""
         place = (link.agent, link.stream)
-        if self.watch(place).saw(link):
+        again = self.watch(place).saw(link)
+        if again:
             self.doubt(place)
+        return again
 
     def watch(self, place: Place) -> ClockWatch:
         """What is known of the clocks of a stream: always the same one, which may be kept."""

@@ -29,14 +29,16 @@ CHECKS = {
     "channel_tables": "the channel tables are signed and in the journal",
     "envelope_signatures": "every envelope is signed by an enrolled agent",
     "inclusion": "every envelope is in the journal",
+    "keys_in_force": "every key that signed was in force when the journal took the entry in",
     "envelope_chains": "no envelope between the first and the last is missing",
     "completeness": "the figure is settled, and says what its sources lack",
     "recompute": "the recomputed footprint is the stated one",
     "digest": "the recomputed result is the stated one to the last digit",
 }
 """Names of the checks, in order, with what each means."""
-SITES_WORD = frozenset({"pool_keys"})
-"""Checks that may stay not checkable in a bundle that holds: what others made stays closed."""
+SITES_WORD = frozenset({"pool_keys", "keys_in_force"})
+"""Checks that may stay not checkable in a bundle that holds: what others made stays closed, and
+bundles of layout 1 do not show when a key was revoked."""
 
 
 @dataclass(frozen=True, slots=True)

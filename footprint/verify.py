@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from footprint import fact_checks, reading_checks
-from footprint.knowledge import BODY_FAULTS
+from footprint import fact_checks, key_checks, reading_checks
 from footprint.opened_bundle import NotCheckable, OpenedBundle
+from footprint.registry import BODY_FAULTS
 from footprint.verdict import CHECKS, FAIL, NOT_CHECKABLE, PASS, Check, Verdict, render
 from mrv.errors import EvidenceError, InputError, MeterprintError
 from mrv.verification.container import MAX_BUNDLE_BYTES, ContainerError, read
@@ -36,6 +36,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("channel_tables", reading_checks.channel_tables),
     ("envelope_signatures", reading_checks.envelope_signatures),
     ("inclusion", reading_checks.inclusion),
+    ("keys_in_force", key_checks.keys_in_force),
     ("envelope_chains", reading_checks.envelope_chains),
     ("pool_keys", fact_checks.pool_keys),
     ("completeness", reading_checks.completeness),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from footprint.timeline import read_declared
+from footprint.stated_batches import read_declared
 from ingest.facts import FactWriter, load_facts
 from ingest.journal import Journal
 from mrv.errors import InputError, MeterprintError

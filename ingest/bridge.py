@@ -21,14 +21,16 @@ from ingest.bridge_chain import BridgeChain, head_of, latest
 from ingest.bridge_decode import WINDOW, Decoder, Row
 from ingest.bridge_json import TOO_LARGE, Refused
 from ingest.bridge_mapping import BridgeMapping
+from ingest.enrolled_keys import EnrolledKeys
 from ingest.entry import Draft, EntryKind
-from ingest.journal import Journal, JournalError
+from ingest.journal import Journal, JournalError, RegistryMoved
 from ingest.mqtt_feed import Arrived, BrokerAddress, FeedLost, MqttFeed
 from ingest.quarantine import Quarantine, QuarantineError
 from ingest.quarantine import Refused as Kept
 from mrv.channel import ChannelKind, ChannelTable, render_table
 from mrv.column import MAX_READINGS, column_times
 from mrv.envelope import Clock, ClockState, Envelope, Event
+from mrv.errors import MeterprintError
 from mrv.verification.note import SecretKey, identity, sign
 
 AT_ONCE_S = 0.01
@@ -47,6 +49,10 @@ RETRY_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 """Pauses before the broker, or a disk that refused, is tried again."""
 
 log = structlog.get_logger("bridge")
+
+
+class KeyRevoked(MeterprintError):
+    """The bridge's key was revoked: nothing it signs may enter the journal any more."""
 
 
 @dataclass(slots=True)
@@ -82,7 +88,9 @@ class Bridge:
         on_journalled: Callable[[Sequence[tuple[int, str, Envelope]]], None] | None = None,
         on_state: Callable[[bool], None] | None = None,
         now: Callable[[], int] = time.time_ns,
+        enrolled: EnrolledKeys | None = None,
     ) -> None:
+        """With `enrolled` it ends where its key is revoked; what it has not acknowledged stays."""
         self.mapping = mapping
         self.tally = BridgeTally()
         self.fault = ""
@@ -95,6 +103,8 @@ class Bridge:
         self._on_journalled = on_journalled
         self._on_state = on_state
         self._now = now
+        self._enrolled = enrolled
+        self._key = key.public
         self._decoder = Decoder(mapping, plant)
         channels = mapping.channels(plant)
         text = render_table(ChannelTable(journal.site, key.name, channels))
@@ -145,6 +155,16 @@ class Bridge:
             self._thread.join(timeout=30)
 
     def _work(self) -> None:
+        try:
+            self._bridge()
+        except KeyRevoked as error:
+            self._stopping.set()
+            self.fault = str(error)
+            log.error("bridge_revoked", bridge=self.mapping.agent, error=str(error))  # noqa: TRY400 (no fault of the program)
+            self._tell(online=False)
+            self._feed.close()
+
+    def _bridge(self) -> None:
         started = Event("start", self._now(), reason="bridge")
         if not self._append([self._table, *self._chain.cut((), self._told_clock(), (started,))]):
             return
@@ -288,7 +308,7 @@ class Bridge:
     def _append(self, drafts: Sequence[Draft]) -> bool:
         """Journal entries; False where we stop before the disk takes them."""
         placed: list[tuple[int, bool]] = []
-        if not self._persist(lambda: placed.extend(self._journal.append(drafts))):
+        if not self._persist(lambda: placed.extend(self._entered(drafts))):
             return False
         fresh = [
             (index, draft.identity, draft.envelope)
@@ -300,6 +320,19 @@ class Bridge:
         if self._on_journalled is not None:
             self._on_journalled(fresh)
         return True
+
+    def _entered(self, drafts: Sequence[Draft]) -> list[tuple[int, bool]]:
+        """Journal entries while our key is in force. Raises JournalError and KeyRevoked."""
+        if self._enrolled is None:
+            return self._journal.append(drafts)
+        while True:
+            known = self._enrolled.count
+            if self._key not in self._enrolled.of_agent(self._key.name):
+                raise KeyRevoked(f"the key {self._key.vkey} of the bridge is not in force")
+            try:
+                return self._journal.append(drafts, registry=known)
+            except RegistryMoved:
+                self._enrolled.learn(self._journal)
 
     def _persist(self, write: Callable[[], object]) -> bool:
         """Write, however long the disk refuses; False where we stop before."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from footprint.bundle import (
     CHECKPOINT,
@@ -15,22 +16,24 @@ from footprint.bundle import (
     entry_record,
     envelope_file,
     header_file,
+    key_fact_file,
     needs_of,
     table_file,
 )
 from footprint.engine import Engine
 from footprint.key_sheet import KEY_SHEET, key_rows, one_key_rule, sheet_json
-from footprint.knowledge import UNDERSTOOD
+from footprint.registry import UNDERSTOOD
 from ingest.entry import Entry
+from ingest.facts import read_fact
 from ingest.journal import Journal
 from ingest.keyring import Keyring
-from mrv.errors import InputError
+from mrv.errors import InputError, MeterprintError
 from mrv.fact import REGISTRY, FactHeader, parse_header, production_chain
 from mrv.strict_json import dumps
 from mrv.verification.audit import KEY_FACTS
 from mrv.verification.checkpoint import stream_list
 from mrv.verification.container import write
-from mrv.verification.note import sign, split
+from mrv.verification.note import PublicKey, sign, split
 
 
 def make_bundle(
@@ -48,7 +51,14 @@ def make_bundle(
     bundle.files[CHECKPOINT] = journal.checkpoint()
     bundle.files[STREAM_HEADS] = stream_list(journal.stream_heads())
     size, tree = journal.size, journal.tree()
-    _add_registry(bundle, journal.facts_of(REGISTRY))
+    registry = journal.facts_of(REGISTRY)
+    _add_registry(bundle, registry)
+    signed: set[tuple[str, bytes]] = set()
+
+    def record(entry: Entry) -> Mapping[str, object]:
+        proof = tree.inclusion_proof(entry.index, size)
+        return entry_record(entry.index, entry.salt, entry.note, proof)
+
     chains = {line: journal.facts_of(production_chain(line)) for line in needs.lines}
     _add_production(bundle, engine, needs, chains, open_pool=open_pool)
     for link in needs.links:
@@ -59,21 +69,37 @@ def make_bundle(
         if index is None:
             raise InputError(f"the journal lacks envelope {link.identity}")
         entry = journal.entry(index)
-        proof = tree.inclusion_proof(index, size)
-        bundle.add_json(
-            envelope_file(link.stream, index), entry_record(index, entry.salt, entry.note, proof)
-        )
+        signed |= _signers(entry)
+        bundle.add_json(envelope_file(link.stream, index), record(entry))
     for identity in needs.tables:
         index = journal.index_of(identity)
         if index is not None:
             entry = journal.entry(index)
-            proof = tree.inclusion_proof(index, size)
-            bundle.add_json(
-                table_file(identity), entry_record(index, entry.salt, entry.note, proof)
-            )
+            signed |= _signers(entry)
+            bundle.add_json(table_file(identity), record(entry))
+    for seq, entry in _key_facts(registry, signed):
+        bundle.add_json(key_fact_file(seq), record(entry))
     bundle.add_json(RESULT, {**needs.result.to_json(), "digest": needs.result.digest()})
     bundle.files[MANIFEST] = sign(bundle.manifest(journal.site, batch), keyring.checkpoints)
     return write(bundle.files)
+
+
+def _signers(entry: Entry) -> set[tuple[str, bytes]]:
+    """(name, key id) of those who signed an entry."""
+    return {(line.name, line.key_id) for line in split(entry.note)[1]}
+
+
+def _key_facts(
+    registry: Sequence[Entry], signed: set[tuple[str, bytes]]
+) -> Iterator[tuple[int, Entry]]:
+    """Facts that enrol or revoke a key that signed something, with their numbers."""
+    for seq, entry in enumerate(registry):
+        if _header(entry).type in KEY_FACTS:
+            with suppress(MeterprintError):  # one nobody can read is named by the verifier
+                fact = read_fact(entry.note, entry.body, entry.body_salt, entry.index)
+                key = PublicKey.parse(str(fact.body.get("vkey", "")))
+                if (key.name, key.key_id) in signed:
+                    yield seq, entry
 
 
 def _header(entry: Entry) -> FactHeader:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.entry import JournalError
+from ingest.journal_lock import JournalLock
 from mrv.verification.merkle import BLOCK
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ColdBlock:
 class ColdStore:
     """Reads the cold files of one journal; blocks are unpacked without holding its lock."""
 
-    def __init__(self, db: Any, lock: threading.RLock, folder: Path) -> None:
+    def __init__(self, db: Any, lock: JournalLock, folder: Path) -> None:
         self._db = db
         self._lock = lock
         self.folder = folder

@@ -6,36 +6,34 @@ functions of the journal. A start reads what has come since they were written, n
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from footprint.balancing import balance_findings, balance_windows
-from footprint.batch import BatchState
 from footprint.bundle import Needs, needs_of
 from footprint.conservation import Conservation, books
 from footprint.engine import Engine
-from footprint.exact import decimal_text
 from footprint.intake import MemoryReadings
 from footprint.knowledge import Knowledge
-from footprint.restatement import Touched, batches_around, reach, restated
-from footprint.timeline import OPEN, Batch
+from footprint.out_of_date import OutOfDate
+from footprint.restatement import Touched, batches_around, reach_of, restated, vanished
+from footprint.timeline import OPEN
+from ingest.computing import AHEAD, Wanted, compute
 from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, log, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
 from ingest.journal import Journal, JournalError
 from ingest.kernels import OnDemand, on_demand
+from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
-from ingest.site_findings import OddChains, unknown_instruments
+from ingest.site_findings import SiteFindings, history_findings, result_findings
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.errors import MeterprintError
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
-from mrv.measurement.law import DIP_RUN
-from mrv.series import SeriesKey
 
 __all__ = ["SEGMENT", "SEGMENTS", "EngineShell", "Revision"]
 
@@ -43,15 +41,8 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
-AHEAD = 200
-"""Batches whose readings are read together."""
 METERS = 100
 """Meters made at once beside a running engine: some 5 ms."""
-CHANGES = 1000
-"""Changes of results that are remembered for those who follow them."""
-NEAR = 2 * DIP_RUN + 2
-"""Good readings before new ones whose steps they may change: a decision looks so many ahead as may
-be passed over, and a step may have passed over as many."""
 
 
 class EngineShell(EngineIntake):
@@ -65,13 +56,10 @@ class EngineShell(EngineIntake):
     ) -> None:
         super().__init__(journal, folder)
         self._everything = True
-        self._wanted: set[str] = set()
+        self._wanted = OutOfDate()
         self._understood = 0
-        self.version = 0
-        self._changed = threading.Condition()
-        self._history: deque[tuple[int, str]] = deque(maxlen=CHANGES)
-        self._followers: list[Callable[[], object]] = []
-        self._odd_chains = OddChains()
+        self.changes = ResultChanges()
+        self._site_findings = SiteFindings()
         self.demand = OnDemand()
         if folder is None:
             self._kernels = kernels or PYTHON
@@ -107,7 +95,7 @@ class EngineShell(EngineIntake):
             known = [fact for fact in self.facts if fact.index < based]
             self.engine = Engine(Knowledge(known), self.readings, self._kernels)
             self._understood = len(known)
-            self._wanted = set(self.results.basis.stale)
+            self._wanted = OutOfDate(self.results.basis.stale)
 
     def seal(self) -> None:
         """Put readings and links in memory into a segment, and write results beside it."""
@@ -133,15 +121,14 @@ class EngineShell(EngineIntake):
                     return  # facts came; meters are made as somebody asks for them
                 for plant, source in pairs[first : first + METERS]:
                     engine.metered(plant, source)
-        with self._lock:
-            self._odd_chains.findings(self.readings)
+        self.site_findings(0, 0)
 
     def save(self) -> None:
         """Write results, where every batch that may differ has been computed."""
         with self._lock:
             writable = self.store is not None and self.store.writable
             pending = self._everything or self._touched or self._told or self._fresh_facts
-            if writable and not pending and not self._wanted - self.results.provisional:
+            if writable and not pending and self.results.provisional.issuperset(self._wanted):
                 anchor = self._anchor(self._index)
                 self.results.save(Basis(self._index, anchor, frozenset(self._wanted)))
                 self._based = self.results.basis.entries
@@ -153,16 +140,19 @@ class EngineShell(EngineIntake):
     def _understand(self) -> None:
         """Bring knowledge up to the facts and note which batches may be other ones now."""
         before = self.engine
-        knowledge = Knowledge(self.facts, earlier=None if self._everything else before.knowledge)
+        fresh = self.facts[self._understood :]
+        knowledge = before.knowledge.grown(fresh)
         earlier = None if self._everything else before
         self.engine = Engine(knowledge, self.readings, self._kernels, earlier)
         self._understood = len(self.facts)
+        for name in vanished(before.knowledge, knowledge):
+            self.results.order.drop(name)
         if not self._everything:
-            names = restated(before, self.engine)
-            if names is None:
+            found = restated(before, self.engine)
+            if found is None:
                 self._everything = True
             else:
-                self._wanted |= names
+                self._wanted.update(found)
 
     def _note_wanted(self) -> None:
         """Turn what was touched into names of batches."""
@@ -175,32 +165,28 @@ class EngineShell(EngineIntake):
             self._everything = False
             self._touched.clear()
             self._told.clear()
-            self._wanted = {batch.id for batch in self.engine.batches()}
-            for name in set(self.results) - self._wanted:
+            self._wanted = OutOfDate(batch.id for batch in self.engine.batches())
+            for name in set(self.results).difference(self._wanted):
                 del self.results[name]
             return
         for instrument in self._told:
             if self.engine.other_channels(instrument):
                 lines = self.engine.lines_of(instrument)
-                self._wanted |= batches_around(self.engine, Touched(lines, 0, OPEN))
+                self._wanted.add(batches_around(self.engine, Touched(lines, 0, OPEN)))
         self._told.clear()
         growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
-            low, high = self._reach(key, first, last)
+            reaches = partial(self.engine.reaches, key.channel)
+            low, high = reach_of(self.readings, key, first, last, reaches)
             self.engine.forget(key.channel, low, high, first)
             lines = self.engine.lines_of(key.channel.partition(".")[0])
             if high == OPEN:  # of all that reach to the end of time the earliest counts
                 growing[lines] = min(growing.get(lines, low), low)
             else:
-                self._wanted |= batches_around(self.engine, Touched(lines, low, high))
+                self._wanted.add(batches_around(self.engine, Touched(lines, low, high)))
         for lines, low in growing.items():
-            self._wanted |= batches_around(self.engine, Touched(lines, low, OPEN))
+            self._wanted.add(batches_around(self.engine, Touched(lines, low, OPEN)))
         self._touched.clear()
-
-    def _reach(self, key: SeriesKey, first: int, last: int) -> tuple[int, int]:
-        near = self.readings.read(key, first, last + 1, NEAR)
-        low, high = reach([int(near.t[i]) for i in range(len(near)) if near.ok[i]], first, last)
-        return low, high if high == OPEN else max(high, self.engine.reaches(key.channel, last))
 
     def refresh(
         self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
@@ -212,90 +198,37 @@ class EngineShell(EngineIntake):
         with self._lock:
             self._note_wanted()
             wanted = self._in_order(eager=eager)
-            changed = []
-            for place, batch in enumerate(wanted):
-                if progress is not None and place % 20 == 0:
-                    progress(place, len(wanted))
-                if place % AHEAD == 0:
-                    self.engine.foresee(wanted[place : place + AHEAD])
-                if self._compute(batch.id):
-                    changed.append(batch.id)
-            if wanted and progress is not None:
-                progress(len(wanted), len(wanted))
-        self._tell(changed)
-        if eager and self._index - self.results.basis.entries >= SAVE_EVERY:
+            changed = compute(self.engine, self.results, wanted, self._index, progress)
+        self.changes.tell(changed)
+        due = eager and self._index - self.results.basis.entries >= SAVE_EVERY
+        if due:
             self.save()
-            self._trim()
-        elif len(wanted) > AHEAD:
-            self._trim()
+        if due or len(wanted) > AHEAD:
+            with self._lock:
+                self.engine.trim()
         return changed
 
-    def _trim(self) -> None:
-        with self._lock:
-            self.engine.trim()
-
-    def _tell(self, changed: Sequence[str]) -> None:
-        """Tell everybody who waits or follows that these batches have other results."""
-        if not changed:
-            return
-        with self._changed:
-            self.version += 1
-            self._history.extend((self.version, name) for name in changed)
-            self._changed.notify_all()
-            followers = tuple(self._followers)
-        for told in followers:
-            told()
-
-    def follow(self, told: Callable[[], object]) -> Callable[[], None]:
-        """Have `told` called after each change, in the engine's thread; returns what ends it."""
-        with self._changed:
-            self._followers.append(told)
-
-        def unfollow() -> None:
-            with self._changed:
-                self._followers.remove(told)
-
-        return unfollow
-
-    def changed_since(self, version: int) -> list[str]:
-        """Batches whose result is another one since a version, the latest last, each once.
-
-        Only so many changes are remembered: it may be fewer than there were.
-        """
-        with self._changed:
-            names = [name for at, name in self._history if at > version]
-        return list(dict.fromkeys(reversed(names)))[::-1]
-
-    def _in_order(self, *, eager: bool) -> list[Batch]:
+    def _in_order(self, *, eager: bool) -> list[Wanted]:
+        """Batches to compute now by start, each with the instruments that say something else."""
         found = [pair[0] for name in self._wanted if (pair := self.engine.find(name))]
         if not eager:
             found = [b for b in found if b.end is None or b.id not in self.results]
-        self._wanted -= {batch.id for batch in found}
-        return sorted(found, key=lambda batch: (batch.start, batch.id))
+        found.sort(key=lambda batch: (batch.start, batch.id))
+        return [(batch, self._wanted.take(batch.id)) for batch in found]
 
     @property
     def waiting(self) -> int:
         """Batches left for the next eager refresh."""
         return len(self._wanted)
 
-    def _compute(self, name: str) -> bool:
-        """Compute a batch; whether its result changed."""
-        result = self.engine.batch(name)
-        if result is None:
-            return False
-        if not self.results.put(name, result):
-            return False
-        if result.state is not BatchState.PROVISIONAL:
-            digest = self.results.digest(name)
-            per_unit = result.per_unit or decimal_text(result.footprint)
-            self.results.revise(name, Revision(self._index, digest, result.state, per_unit))
-        return True
-
-    def wait_change(self, version: int, timeout: float) -> int:
-        """Block until results are newer than `version` or the time is over; the version now."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.version > version, timeout)
-            return self.version
+    def newest(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """Batches that have a result, newest first, from place `start` up to `stop`."""
+        if not self.results.order.filled:
+            with self._lock:
+                timelines = self.engine.knowledge.timelines.values()
+                found = ((b.id, b.start) for t in timelines for b in t.ordered())
+                self.results.order.fill(pair for pair in found if pair[0] in self.results)
+        return self.results.order.names(start, stop)
 
     def books(self) -> list[Conservation]:
         """The books of every metered register."""
@@ -319,12 +252,6 @@ class EngineShell(EngineIntake):
         """Findings of the batches' results by rule, without looking at anything else."""
         return +self.results.rules
 
-    def _findings_of_results(self) -> Iterator[Finding]:
-        for name in self.results:
-            result = self.results.get(name)  # the engine may have let go of it meanwhile
-            if result is not None:
-                yield from result.findings
-
     @contextmanager
     def held(self) -> Iterator[Engine]:
         """The engine with every entry of the journal; nothing is taken in until it is let go."""
@@ -332,6 +259,12 @@ class EngineShell(EngineIntake):
             self.catch_up()
             self.settle()
             yield self.engine
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is taken in while the block runs."""
+        with self._lock:
+            yield
 
     def engine_now(self) -> Engine:
         """The engine with every fact that was taken in understood."""
@@ -344,15 +277,17 @@ class EngineShell(EngineIntake):
         with self._lock:
             return needs_of(self.engine, name, self._kernels)
 
-    def site_findings(self) -> list[Finding]:
-        """What was noticed of instruments, streams and facts, without twins, sorted."""
+    def site_findings(
+        self, start: int = 0, stop: int | None = None
+    ) -> tuple[Sequence[Finding], Counter[str]]:
+        """What was noticed of instruments, streams and facts, the gravest first, without twins.
+
+        Those from place `start` up to `stop`, and the number of all of them by rule.
+        """
         with self._lock:
-            found: set[Finding] = set(self.entry_findings)
-            found.update(self.engine.knowledge.all_findings())
-            found.update(self.engine.meter_findings())
-            found.update(self._odd_chains.findings(self.readings))
-            found.update(unknown_instruments(self.engine.knowledge, self.readings))
-            return sorted(found)
+            self._site_findings.update(self.engine, self.readings, self.entry_findings)
+            found = self._site_findings.sorted
+            return found.rows(start, stop), found.rules.copy()
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted.
@@ -360,14 +295,10 @@ class EngineShell(EngineIntake):
         What needs the history is looked at beside the engine, which goes on meanwhile.
         """
         with self._lock:
-            found = set(self.site_findings())
+            found = set(self.site_findings()[0])
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
-        found.update(self._findings_of_results())
-        for entry in books(beside):
-            found.update(entry.findings)
-        plants = beside.knowledge.plants
-        if plants and plants[-1][1].balances:
-            found.update(balance_findings(balance_windows(beside, plants[-1][1])))
+        found.update(result_findings(self.results))
+        found.update(history_findings(beside))
         return sorted(found)
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -395,7 +326,7 @@ class EngineShell(EngineIntake):
             self._touched.clear()
             self._told.clear()
             self._wanted.clear()
-            self._odd_chains = OddChains()
+            self._site_findings = SiteFindings()
             self.engine = Engine(Knowledge(()), self.readings, self._kernels)
             self.catch_up(progress)
 
@@ -407,3 +338,5 @@ class EngineShell(EngineIntake):
             self.results.close()
             if self.store is not None:
                 self.store.close()
+            if isinstance(self.readings, StoredReadings):
+                self.readings.let_go()

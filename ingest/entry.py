@@ -22,6 +22,10 @@ class EntryKind(IntEnum):
     TABLE = 3
 
 
+class RegistryMoved(JournalError):
+    """The registry has facts that whoever judged these entries did not know; nothing was kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An entry on its way in."""

@@ -57,14 +57,15 @@ class Inbox:
 
     def arrived(self, session: Session, message: mqtt.MQTTMessage) -> None:
         """Take one message of the door, waiting while its agent's lane is full."""
+        connection = session.connection
         agent, kind, topic = self._place(message.topic.encode())
         payload = bytes(message.payload)
         if kind == "state":
             self._told_state(agent, payload)
-            session.acknowledge([message.mid] if message.mid else [])
+            session.acknowledge([message.mid] if message.mid else [], connection)
             return
         item = Message(agent, kind, topic, payload)
-        self.lanes.put(agent, Delivered(item, session, message.mid, 0), len(payload))
+        self.lanes.put(agent, Delivered(item, session, message.mid, connection), len(payload))
 
     def read(self, session: AgentSession, arrived: Sequence[Arrived], connection: int) -> bool:
         """Take messages of a session, waiting while the lane of their agent is full."""
@@ -100,14 +101,18 @@ class Inbox:
         return True
 
     def _place(self, topic: bytes) -> tuple[str, str, str]:
-        """(agent, kind, the whole topic); the same few topics come again and again."""
+        """(agent, kind, the whole topic); the same few topics come again and again.
+
+        A topic nobody asked for (a subscription of an earlier version) is nobody's.
+        """
         place = self._places.get(topic)
         if place is None:
             text = topic.decode(errors="replace")
             parts = text.split("/")
+            agent, kind = parts[3:5] if len(parts) > 4 else ("", "")
             if len(self._places) >= MOST_TOPICS:
                 self._places.clear()
-            place = self._places[topic] = (parts[3], parts[4], text)
+            place = self._places[topic] = (agent, kind, text)
         return place
 
     def _told_state(self, agent: str, payload: bytes) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -245,6 +246,14 @@ class InfluxConnection:
                 hint="set max-row-limit = 0 in the [http] section of its configuration",
             )
         return found
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """What is made of an answer inside. Raises InfluxError where that cannot be done."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self._stranger(f"{type(error).__name__}: {error}") from error
 
     def _stranger(self, text: str) -> InfluxError:
         return InfluxError(

@@ -49,9 +49,9 @@ def prepare(server: InfluxConnection, keep_days: int | None = None) -> list[Prep
 
     None leaves a retention that is there alone and makes a new one for ever. Raises InfluxError.
     """
-    if server.major() == 1:
-        return _prepare_1(server, keep_days)
-    return _prepare_2(server, keep_days)
+    make = _prepare_1 if server.major() == 1 else _prepare_2
+    with server.understood():
+        return make(server, keep_days)
 
 
 def fill(server: InfluxConnection, start: datetime, stop: datetime) -> int:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import apsw
 
-from ingest.entry import Draft, Entry, EntryKind, JournalError
+from ingest.entry import Draft, Entry, EntryKind, JournalError, RegistryMoved
 from ingest.fingers import Fingers
 from ingest.journal_file import JournalFile
 from ingest.journal_reading import EntryReader
 from ingest.journal_rows import NewRows
 from ingest.origins import Origins, Place
 from ingest.runs import Run
+from mrv.fact import REGISTRY
 from mrv.verification.checkpoint import (
     ChainHead,
     Checkpoint,
@@ -35,7 +36,7 @@ from mrv.verification.merkle import (
 )
 from mrv.verification.note import SecretKey, sign
 
-__all__ = ["Draft", "Entry", "EntryKind", "Journal", "JournalError"]
+__all__ = ["Draft", "Entry", "EntryKind", "Journal", "JournalError", "RegistryMoved"]
 
 
 class Journal(JournalFile):
@@ -114,11 +115,14 @@ class Journal(JournalFile):
                 return int(index)
         return None
 
-    def append(self, drafts: Sequence[Draft]) -> list[tuple[int, bool]]:
+    def append(
+        self, drafts: Sequence[Draft], *, registry: int | None = None
+    ) -> list[tuple[int, bool]]:
         """Commit drafts in one transaction; (index, whether it is new) of each.
 
         An identity the journal has already is not entered twice. Raises JournalError where the
-        disk refuses; then nothing of the group is kept.
+        disk refuses, and RegistryMoved where the registry has not the `registry` facts by which
+        the drafts were judged; then nothing of the group is kept.
         """
         with self._lock:
             before = self._frontier.to_bytes()
@@ -126,6 +130,8 @@ class Journal(JournalFile):
                 self._db.execute("BEGIN IMMEDIATE")
                 self.follow()
                 before = self._frontier.to_bytes()
+                if registry is not None and registry != self.chain_length(REGISTRY)[0]:
+                    raise RegistryMoved(f"the registry of {self.path} has facts beyond {registry}")
                 placed = self._place(drafts)
                 self._db.execute("COMMIT")
             except BaseException as error:
@@ -214,9 +220,9 @@ class Journal(JournalFile):
         """Facts among entries [start, stop) in order; neither envelopes nor cold files are read."""
         return self._reader.facts(start, stop)
 
-    def facts_of(self, chain: str) -> list[Entry]:
-        """Entries of a fact chain in the order of seq."""
-        return self._reader.facts_of(chain)
+    def facts_of(self, chain: str, start: int = 0) -> list[Entry]:
+        """Entries of a fact chain from number `start` on, in their order."""
+        return self._reader.facts_of(chain, start)
 
     def chain_length(self, chain: str) -> tuple[int, str]:
         """Number of facts of a chain and the identity of the last one ("" = none)."""

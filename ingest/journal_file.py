@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import apsw
 from ingest.cold_store import ColdStore, Part
 from ingest.entry import EntryKind, JournalError
 from ingest.journal_check import Fault, Stand, check
-from ingest.journal_reading import CHECK
+from ingest.journal_lock import CHECK, JournalLock
 from ingest.journal_tables import SCHEMA_VERSION, make_tables, tables_version
 from mrv.verification.merkle import BLOCK, Frontier
 from mrv.verification.note import PublicKey, SecretKey
@@ -32,7 +31,7 @@ class JournalFile:
         self.path = path
         self.site = site
         self._key = key
-        self._lock = threading.RLock()
+        self._lock = JournalLock(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db: Any = apsw.Connection(str(path))
@@ -199,7 +198,7 @@ class JournalFile:
         with self._lock:
             self._cold.reload()
             stand = Stand(self.site, self._frontier.size, self._frontier.root(), self._key.public)
-        return check(self._db, self._lock, self._cold, stand, progress)
+        return check(self._db, self._lock.plain, self._cold, stand, progress)
 
     def verify(self) -> list[str]:
         """Faults found by recomputing every leaf, the root and the tables; empty = whole."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ingest.cold_store import ColdStore
 from ingest.entry import Entry, EntryKind, JournalError
+from ingest.journal_lock import CHECK, JournalLock
 from mrv.verification.merkle import BLOCK
 
 READ = 1000
@@ -16,15 +16,13 @@ ENTRY = "SELECT idx, kind, salt, note, identity, body, body_salt FROM entry"
 """What an `Entry` is made of."""
 FACT = ENTRY.replace("FROM entry", "FROM fact CROSS JOIN entry USING(idx)")
 """The same of facts; CROSS JOIN keeps the order: the facts first, then one look-up each."""
-CHECK = "run `meterprint journal check`; restore a backup if it fails"
-"""What to do about tables that contradict each other."""
 
 
 class EntryReader:
     """The entries of one journal, wherever they stand."""
 
     def __init__(
-        self, db: Any, lock: threading.RLock, cold: ColdStore, size: Callable[[], int]
+        self, db: Any, lock: JournalLock, cold: ColdStore, size: Callable[[], int]
     ) -> None:
         self._db = db
         self._lock = lock
@@ -114,10 +112,12 @@ class EntryReader:
             yield from (_entry(*row) for row in rows)
             start = rows[-1][0] + 1 if len(rows) == READ else end
 
-    def facts_of(self, chain: str) -> list[Entry]:
-        """Entries of a fact chain in the order of seq."""
+    def facts_of(self, chain: str, start: int) -> list[Entry]:
+        """Entries of a fact chain from number `start` on, in their order."""
         with self._lock:
-            rows = self._db.execute(f"{FACT} WHERE chain=? ORDER BY seq", (chain,)).fetchall()
+            rows = self._db.execute(
+                f"{FACT} WHERE chain=? AND seq>=? ORDER BY seq", (chain, start)
+            ).fetchall()
         return [_entry(*row) for row in rows]
 
     def leaves(self, number: int) -> list[bytes]:

@@ -27,6 +27,8 @@ from mrv.measurement.activity import (
 from mrv.series import Series
 
 FUNCTIONS = (
+    "narrow",
+    "usual_steps",
     "muldiv",
     "plausible_increment",
     "correction_at",

@@ -19,6 +19,10 @@ LANE_BYTES = 16_000_000
 """Bytes of one agent that may wait."""
 TOTAL_BYTES = 256_000_000
 """Bytes of all agents that may wait; beyond it only an agent with nothing waiting gets in."""
+SPARE_BYTES = 64_000_000
+"""Bytes for those: a stranger may give each message the name of another agent."""
+ITEM_BYTES = 500
+"""Bytes an item takes beside its payload, about."""
 
 T = TypeVar("T")
 
@@ -42,10 +46,12 @@ class Lanes(Generic[T]):
         lane_messages: int = LANE_MESSAGES,
         lane_bytes: int = LANE_BYTES,
         total_bytes: int = TOTAL_BYTES,
+        spare_bytes: int = SPARE_BYTES,
     ) -> None:
         self._lane_messages = lane_messages
         self._lane_bytes = lane_bytes
         self._total_bytes = total_bytes
+        self._most_bytes = total_bytes + spare_bytes
         self._lanes: dict[str, _Lane[T]] = {}
         self._turn: deque[_Lane[T]] = deque()
         self._count = 0
@@ -57,10 +63,13 @@ class Lanes(Generic[T]):
 
     def _fits(self, name: str, size: int) -> bool:
         lane = self._lanes.get(name)
-        return lane is None or (
+        held = self._bytes + ITEM_BYTES * self._count + size
+        if lane is None:
+            return not self._count or held <= self._most_bytes
+        return (
             len(lane.items) < self._lane_messages
             and lane.bytes + size <= self._lane_bytes
-            and self._bytes + size <= self._total_bytes
+            and held <= self._total_bytes
         )
 
     def put(self, name: str, item: T, size: int) -> bool:
@@ -81,7 +90,7 @@ class Lanes(Generic[T]):
                 self._room.wait(patience)
             if self._closed:
                 return None
-            lane, before, count = self._lanes.get(name), self._count, 0
+            lane, before = self._lanes.get(name), self._count
             for item, size in items:
                 if not self._fits(name, size):
                     break
@@ -91,8 +100,8 @@ class Lanes(Generic[T]):
                 lane.items.append((item, size))
                 lane.bytes += size
                 self._bytes += size
-                count += 1
-            self._count += count
+                self._count += 1
+            count = self._count - before
             if before < 2 and count:  # the worker waits for the first, and a moment for a second
                 self._filled.notify()
         return count

@@ -169,6 +169,10 @@ class LinkBlock:
     def _name(self, row: int) -> str:
         return bytes(self._identity[row]).hex()
 
+    def begun(self, moment: int) -> int:
+        """Number of links that begin at or before a moment, ns."""
+        return int(np.count_nonzero(self.t_first <= moment))
+
     def run_start(self, row: int) -> int:
         """First row of the unbroken run that `row` is in."""
         return int(self.breaks[np.searchsorted(self.breaks, row, side="right") - 1])

@@ -71,13 +71,14 @@ class LinkCache:
         self._groups.move_to_end(place)
         return table
 
-    def close(self) -> None:
-        """Let go of the files."""
+    def clear(self) -> None:
+        """Let go of the files and of what was read from them; it is read again when asked for."""
         with self._turn:
             while self._files:
                 self._files.popitem()[1].close()
             self._groups.clear()
-            self._rows = 0
+            self._held.clear()
+            self._rows = self._links = 0
 
 
 @dataclass(slots=True)
@@ -105,6 +106,12 @@ class SealedBlock:
     def apart(self, t: int) -> int:
         """How far its readings lie from a moment, ns; 0 = around it."""
         return max(self.extent.t_min - t, t - self.extent.t_max, 0)
+
+    def begun(self, moment: int) -> int:
+        """Number of its links that begin at or before a moment, ns; read only where in doubt."""
+        if self.extent.t_max <= moment:
+            return self.extent.count
+        return 0 if self.extent.t_min > moment else self.block.begun(moment)
 
     def look(self) -> None:
         """Have `steps` and `loose` found, once."""

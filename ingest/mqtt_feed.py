@@ -124,7 +124,7 @@ class MqttFeed:
                 context = ssl.create_default_context(cafile=str(address.ca))
             if context is not None:
                 plain = context.wrap_socket(plain, server_hostname=address.host)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # also what no host can be called
             raise FeedLost(
                 f"no MQTT broker answers on {address.host}:{address.port}: {error}",
                 hint="is it running, and is its address right?",
@@ -198,10 +198,13 @@ class MqttFeed:
         self.close()
         return FeedLost(why, hint=hint)
 
-    def _send(self, data: bytes) -> None:
-        """Send, or keep for when there is room. A broken connection shows at the next read."""
+    def _send(self, data: bytes, connection: int = 0) -> None:
+        """Send, or keep for when there is room. A broken connection shows at the next read.
+
+        What belongs to a `connection` is not sent on another one; 0 = on whichever there is.
+        """
         with self._lock:
-            if self._socket is None:
+            if self._socket is None or connection not in (0, self.connection):
                 return
             self._out += data
             self._sent = time.monotonic()
@@ -294,8 +297,8 @@ class MqttFeed:
 
         `connection` is the one they came by, 0 = the present one.
         """
-        if mids and connection in (0, self.connection):
-            self._send(wire.pubacks(mids))
+        if mids:
+            self._send(wire.pubacks(mids), connection)
 
     def close(self) -> None:
         """Close the connection; the session stays at the broker."""

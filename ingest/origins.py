@@ -6,13 +6,17 @@ the history of a stream.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.runs import Run, extend
+from ingest.runs import Run, extend, runs_around
 
 Place = tuple[str, str, str]
 """(agent, stream, epoch)."""
+
+
+MOST_KNOWN = 10_000
+"""Epochs kept at hand: an agent that invents them must not fill the memory."""
 
 
 @dataclass(slots=True)
@@ -23,15 +27,13 @@ class Origin:
     """Number of the epoch in the tables."""
     runs: list[Run]
     """Unbroken runs, by number."""
-    stored: tuple[Run, ...]
-    """Runs as they are in the tables."""
+    changed: dict[int, Run | None] = field(default_factory=dict)
+    """Runs that are not in the tables yet, by their first number; None = no longer one."""
 
     def holds(self, seq: int) -> bool:
         """Whether an envelope of that number is held."""
         runs = self.runs
-        if not runs or seq > runs[-1][1]:
-            return False
-        return any(first <= seq <= last for first, last, _ in runs)
+        return bool(runs) and seq <= runs[-1][1] and bool(runs_around(runs, seq, seq))
 
 
 class Origins:
@@ -49,21 +51,31 @@ class Origins:
 
     def find(self, place: Place) -> Origin | None:
         """An epoch, None where no envelope of it is held."""
-        known = self._known.get(place)
+        known = self._known.pop(place, None)
         if known is not None:
+            self._known[place] = known  # the one asked for last goes last
             return known
         row = self._db.execute(
             "SELECT id FROM origin WHERE agent=? AND stream=? AND epoch=?", place
         ).fetchone()
         if row is None:
             return None
-        runs = tuple(
+        runs = [
             (int(first), int(last), bytes(identity).hex())
             for first, last, identity in self._db.execute(
                 "SELECT first, last, identity FROM run WHERE origin=? ORDER BY first", (row[0],)
             )
-        )
-        origin = self._known[place] = Origin(int(row[0]), list(runs), runs)
+        ]
+        return self._keep(place, Origin(int(row[0]), runs))
+
+    def _keep(self, place: Place, origin: Origin) -> Origin:
+        """Remember an epoch; those asked for longest ago make room, unless they are to be saved."""
+        self._known[place] = origin
+        while len(self._known) > MOST_KNOWN:
+            oldest = next(iter(self._known))
+            if oldest in self._touched:
+                break
+            del self._known[oldest]
         return origin
 
     def make(self, place: Place) -> Origin:
@@ -71,33 +83,32 @@ class Origins:
         origin = self.find(place)
         if origin is None:
             self._db.execute("INSERT INTO origin(agent, stream, epoch) VALUES(?,?,?)", place)
-            origin = self._known[place] = Origin(int(self._db.last_insert_rowid()), [], ())
+            origin = self._keep(place, Origin(int(self._db.last_insert_rowid()), []))
         return origin
 
     def extend(self, place: Place, origin: Origin, seq: int, identity: str) -> None:
         """Enter a number into the runs of an epoch."""
-        extend(origin.runs, seq, identity)
+        runs, changed = origin.runs, origin.changed
         self._touched[place] = origin
+        if runs and runs[-1][1] + 1 == seq:  # as nearly all come
+            extend(runs, seq, identity)
+            changed[runs[-1][0]] = runs[-1]
+            return
+        changed.update((run[0], None) for run in runs_around(runs, seq - 1, seq + 1))
+        extend(runs, seq, identity)
+        changed.update((run[0], run) for run in runs_around(runs, seq - 1, seq + 1))
 
     def save(self) -> None:
         """Write the runs that have changed. Inside a transaction."""
         gone: list[tuple[int, int]] = []
         new: list[tuple[int, int, int, bytes]] = []
         for origin in self._touched.values():
-            if len(origin.runs) == len(origin.stored) == 1:  # nearly always: it has grown
-                run = origin.runs[0]
-                if run != origin.stored[0]:
-                    new.append((origin.id, run[0], run[1], bytes.fromhex(run[2])))
-                    if run[0] != origin.stored[0][0]:
-                        gone.append((origin.id, origin.stored[0][0]))
-                    origin.stored = (run,)
-                continue
-            now, before = set(origin.runs), set(origin.stored)
-            fresh = now - before
-            starts = {first for first, _, _ in fresh}
-            gone += [(origin.id, first) for first, _, _ in before - now if first not in starts]
-            new += [(origin.id, f, t, bytes.fromhex(name)) for f, t, name in fresh]
-            origin.stored = tuple(origin.runs)
+            for first, run in origin.changed.items():
+                if run is None:
+                    gone.append((origin.id, first))
+                else:
+                    new.append((origin.id, first, run[1], bytes.fromhex(run[2])))
+            origin.changed = {}
         if gone:
             self._db.executemany("DELETE FROM run WHERE origin=? AND first=?", gone)
         self._db.executemany("INSERT OR REPLACE INTO run VALUES(?,?,?,?)", new)

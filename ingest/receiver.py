@@ -23,9 +23,10 @@ from ingest.acceptance import (
     known_by_a_revoked_key,
     present,
 )
-from ingest.journal import Journal
+from ingest.enrolled_keys import EnrolledKeys
+from ingest.journal import Journal, RegistryMoved
 from ingest.quarantine import Quarantine, QuarantineError, Refused
-from ingest.runs import Run
+from ingest.runs import Run, runs_around
 from ingest.signature_check import SignatureCheck
 from mrv.receipt import Receipt, render_receipt
 from mrv.verification.note import PublicKey, SecretKey, sign
@@ -76,6 +77,8 @@ class Looked:
     """What each is by its form."""
     holds: Callable[[], Sequence[bool]]
     """Whether the signatures of all of them verify, one after the other; waits for it."""
+    registry: int | None = None
+    """Facts of the registry whose keys they were looked at with, None = not known."""
 
 
 @dataclass(slots=True)
@@ -122,12 +125,15 @@ class Receiver:
         key: SecretKey,
         keys_of: Callable[[str], Sequence[PublicKey]],
         revoked_keys_of: Callable[[str], Sequence[PublicKey]] = lambda _: (),
+        enrolled: EnrolledKeys | None = None,
     ) -> None:
+        """With `enrolled`, where the keys come from, no key is believed that was revoked since."""
         self._journal = journal
         self._quarantine = quarantine
         self._key = key
         self._keys_of = keys_of
         self._revoked_keys_of = revoked_keys_of
+        self._enrolled = enrolled
         self.signatures = SignatureCheck()
         self.tally = Tally()
 
@@ -136,6 +142,7 @@ class Receiver:
 
         `beside` verifies them while the caller does something else.
         """
+        known = None if self._enrolled is None else self._enrolled.count
         shown = [
             present(m.payload, m.agent, self._keys_of, m.size, table=m.kind == "birth")
             for m in messages
@@ -143,8 +150,8 @@ class Receiver:
         signed = [one for each in shown if isinstance(each, Presented) for one in each.signed()]
         if beside is None:
             found = self.signatures.hold(signed)
-            return Looked(messages, shown, lambda: found)
-        return Looked(messages, shown, beside.submit(self.signatures.hold, signed).result)
+            return Looked(messages, shown, lambda: found, known)
+        return Looked(messages, shown, beside.submit(self.signatures.hold, signed).result, known)
 
     def _judge(self, looked: Looked) -> list[Accepted | Quarantined]:
         """Decide on each message."""
@@ -169,13 +176,26 @@ class Receiver:
     def take(self, messages: Sequence[Message], looked: Looked | None = None) -> list[Committed]:
         """Commit what is validly signed and quarantine the rest; `looked` where that was done.
 
-        Raises JournalError where the disk refuses: then nothing was taken and nothing may be
-        acknowledged.
+        A key counts until the fact that revokes it: where the registry has grown since messages
+        were looked at, they are looked at again. Raises JournalError where the disk refuses: then
+        nothing was taken and nothing may be acknowledged.
         """
-        verdicts = self._judge(looked or self.look(messages))
+        looked = looked or self.look(messages)
+        while True:
+            try:
+                return self._commit(messages, looked)
+            except RegistryMoved:
+                if self._enrolled is None:
+                    raise
+                self._enrolled.learn(self._journal)
+                looked = self.look(messages)
+
+    def _commit(self, messages: Sequence[Message], looked: Looked) -> list[Committed]:
+        verdicts = self._judge(looked)
         pairs = [(m, v) for m, v in zip(messages, verdicts, strict=True) if isinstance(v, Accepted)]
         started = time.perf_counter()
-        placed = self._journal.append([accepted.draft for _, accepted in pairs]) if pairs else []
+        drafts = [accepted.draft for _, accepted in pairs]
+        placed = self._journal.append(drafts, registry=looked.registry) if drafts else []
         if pairs:
             self.tally.committed(time.perf_counter() - started)
         self.tally.received += len(messages)
@@ -228,13 +248,13 @@ class Receiver:
         notes = []
         for (agent, stream, epoch), taken in places.items():
             first, last = min(taken)[0], max(taken)[0]
-            runs = self.runs(agent, stream, epoch)
+            runs = runs_around(self.runs(agent, stream, epoch), first, last)
             receipt = Receipt(
                 self._journal.origin,
                 agent,
                 stream,
                 epoch,
-                tuple(run for run in runs if run[1] >= first and run[0] <= last),
+                tuple(runs),
                 tuple(identity for identity, _ in also.pop(agent, ())),
                 max(index for _, index in taken),
                 size,

@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from footprint.activity import Activity
 from footprint.engine import Engine
-from footprint.metering import FURTHER, Activity, Meter
+from footprint.metering import Meter
 from ingest.kernels import compiled
-from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from mrv.errors import MeterprintError
 from mrv.interval import NS_PER_MS
 from mrv.measurement import law
 from mrv.measurement.activity import LawParameters, WindowSum
-from mrv.measurement.anchor import sure_before
+from mrv.measurement.anchor import read_back
 from mrv.series import Series, SeriesKey
 
 PORTION = 16
@@ -76,28 +76,24 @@ class ChannelSums:
         return found.digest()
 
 
-def _from_a_sure_one(store: ParquetStore, task: ChannelTask, start: int, end: int) -> Rows:
-    """Rows in [start, end) and those beside them, back to where a step is sure to end."""
-    margin = law.MARGIN
-    while True:
+def _from_a_sure_one(store: ParquetStore, task: ChannelTask, start: int, end: int) -> Series:
+    """Readings in [start, end) and those beside them, back to where a step is sure to end."""
+
+    def read(margin: int) -> Series:
         rows = store.near(task.key, start, end, margin, keep=False)
-        before = int(np.searchsorted(rows.t, start))
-        if int(rows.ok[:before].sum()) < margin:
-            return rows
-        if sure_before(Series(rows.t, rows.v, rows.ok), start, task.law.max_rate):
-            return rows
-        margin *= FURTHER
+        return Series(rows.t, rows.v, rows.ok)
+
+    return read_back(read, start, task.law.max_rate)[0]
 
 
 def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
     """The sums of one channel: its windows and the readings next to them."""
     start, end = int(task.cuts[0]) * law.MILLION, int(task.cuts[-1]) * law.MILLION
-    rows = _from_a_sure_one(store, task, start, end)
+    series = _from_a_sure_one(store, task, start, end)
     windows, points = len(task.cuts) - 1, len(task.law.load)
     amounts, metered, gaps, withheld = (np.zeros(windows, np.int64) for _ in range(4))
     weights = np.zeros(max(windows * points, 1), np.int64)
     counts = np.zeros(windows * law.STATES, np.int64)
-    series = Series(rows.t, rows.v, rows.ok)
     kernels = compiled()
     if not kernels.fits(series, task.law, True):
         raise MeterprintError(
@@ -105,9 +101,9 @@ def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
             hint="recompute its batches one by one: the plain law has no bound",
         )
     kernels.counter(
-        rows.t,
-        rows.v,
-        rows.ok,
+        series.t,
+        series.v,
+        series.ok,
         task.cuts,
         task.law.modulus,
         task.law.max_rate,
@@ -120,10 +116,11 @@ def channel_sums(store: ParquetStore, task: ChannelTask) -> ChannelSums:
         withheld,
         weights,
         counts,
+        *kernels.workspace(len(series), points),
     )
     return ChannelSums(
         task.key,
-        len(rows),
+        len(series),
         amounts,
         metered,
         gaps,

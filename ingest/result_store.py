@@ -7,6 +7,7 @@ the results and the number of journal entries they rest on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ import apsw
 import msgspec
 
 from footprint.batch import METHOD, BatchResult, BatchState
+from ingest.batch_order import BatchOrder
 from mrv.measurement.uncertainty import Components
 
 LAYOUT = f"3/{METHOD}"
@@ -102,6 +104,11 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._marks: dict[str, str] = {}
         self._changed: set[str] = set()
         self._turn = threading.Lock()
+        self.order = BatchOrder()
+        """Batches that have a result, newest first."""
+        self._count = itertools.count(1)
+        self._stamps: dict[str, int] = {}
+        self._floor = 0
         self.rules: Counter[str] = Counter()
         """Findings of all results, by rule."""
         self._revisions: dict[str, list[Revision]] = {}
@@ -171,6 +178,13 @@ class ResultStore(MutableMapping[str, BatchResult]):
 
         Its digest is computed where somebody asks for it: of an open batch that is seldom.
         """
+        try:
+            return self._enter(name, result)
+        finally:
+            self.order.put(name, result.batch.start)
+            self._stamps[name] = next(self._count)
+
+    def _enter(self, name: str, result: BatchResult) -> bool:
         held = self._held.get(name)
         if held is not None:
             if held == result:
@@ -190,6 +204,13 @@ class ResultStore(MutableMapping[str, BatchResult]):
         else:
             self.provisional.discard(name)
         return True
+
+    def stamp(self, name: str) -> int:
+        """A number that is another one whenever a batch was computed: for what is made of a result.
+
+        Ask for it before the result: what is new meanwhile then counts as old, never the reverse.
+        """
+        return self._stamps.get(name, self._floor)
 
     def _rules_of(self, name: str) -> Counter[str]:
         """Findings of a result as it is, by rule."""
@@ -211,6 +232,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._held.pop(name, None)
         self.provisional.discard(name)
         self._changed.add(name)
+        self.order.drop(name)
+        self._stamps[name] = next(self._count)
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._states))
@@ -323,6 +346,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Forget everything."""
         self._held, self._states, self._digests, self._marks = {}, {}, {}, {}
         self.provisional.clear()
+        self.order.clear()
+        self._stamps, self._floor = {}, next(self._count)
         self.rules.clear()
         self._revisions, self._changed, self._fresh = {}, set(), []
         self.basis = Basis(0, "")

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 Run = tuple[int, int, str]
 """(first seq, last seq, identity of the last)."""
+
+
+def _last(run: Run) -> int:
+    return run[1]
+
+
+def runs_around(runs: Sequence[Run], low: int, high: int) -> Sequence[Run]:
+    """The runs that hold any number of [low, high]."""
+    start = stop = bisect_left(runs, low, key=_last)
+    while stop < len(runs) and runs[stop][0] <= high:
+        stop += 1
+    return runs[start:stop]
 
 
 def extend(runs: list[Run], seq: int, identity: str) -> None:
@@ -11,9 +26,7 @@ def extend(runs: list[Run], seq: int, identity: str) -> None:
     if runs and runs[-1][1] + 1 == seq:
         runs[-1] = (runs[-1][0], seq, identity)
         return
-    place = 0
-    while place < len(runs) and runs[place][1] < seq - 1:
-        place += 1
+    place = bisect_left(runs, seq - 1, key=_last)
     if place == len(runs) or seq < runs[place][0] - 1:
         runs.insert(place, (seq, seq, identity))
         return

@@ -103,7 +103,9 @@ class Segment:
                 raise _unreadable(self.path, "its footer is not what was written")
             try:
                 # not mapped: the pages of a history that was read would count as our memory
-                self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
+                self._file = pq.ParquetFile(
+                    self.path, page_checksum_verification=True, pre_buffer=False
+                )
             except (OSError, pa.ArrowException) as error:
                 raise _unreadable(self.path, error) from error
             groups = self._file.metadata
@@ -173,20 +175,21 @@ class Segment:
 
     def rows(
         self, place: ChannelRows, start: int, end: int, *, amounts: bool, keep: bool = True
-    ) -> Rows:
-        """Rows of a channel with start ≤ t < end.
+    ) -> list[Rows]:
+        """Rows of a channel with start ≤ t < end, by row group.
 
-        Not to `keep`: groups that are the channel's alone are not put into the cache, as whoever
-        looks through a history once does not come back to them.
+        Not to `keep`: groups that are the channel's alone and wholly asked for are not put into
+        the cache, as whoever looks through a history once does not come back to them.
         """
         parts = []
         for group in self._groups(place):
             low, high = self._bounds[group]
             if self._inside(place, group) and (high < start or low >= end):
                 continue
-            held = self._part(place, group, amounts=amounts, keep=keep)
+            again = keep or low < start or high >= end
+            held = self._part(place, group, amounts=amounts, keep=again)
             parts.append(held.part(place_of(held.t, start), place_of(held.t, end)))
-        return merged(parts)
+        return parts
 
     def outward(
         self, place: ChannelRows, moment: int, margin: int, *, amounts: bool, before: bool

@@ -36,6 +36,12 @@ class Rows:
         tag = None if self.tag is None else self.tag[first:stop]
         return Rows(self.t[first:stop], self.v[first:stop], self.ok[first:stop], length, tag)
 
+    def alone(self) -> Rows:
+        """The same rows in arrays of their own, which hold no larger ones in memory."""
+        length = None if self.length is None else self.length.copy()
+        tag = None if self.tag is None else self.tag.copy()
+        return Rows(self.t.copy(), self.v.copy(), self.ok.copy(), length, tag)
+
     def taken(self, index: Any) -> Rows:
         """The rows at some places, in that order."""
         length = None if self.length is None else self.length[index]

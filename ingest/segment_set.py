@@ -86,11 +86,12 @@ class SegmentSet:
     def rows(
         self, key: SeriesKey, start: int, end: int, *, amounts: bool, keep: bool = True
     ) -> list[Rows]:
-        """Rows of a channel with start ≤ t < end, of each segment; `keep` as a segment has it."""
+        """Rows of a channel with start ≤ t < end, by row group; `keep` as a segment has it."""
         return [
-            segment.rows(place, start, end, amounts=amounts, keep=keep)
+            part
             for segment, place in self._places(key)
             if place.t_max >= start and place.t_min < end
+            for part in segment.rows(place, start, end, amounts=amounts, keep=keep)
         ]
 
     def outward(
@@ -128,9 +129,11 @@ class SegmentSet:
         self._bytes = 0
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, and of what was read from them."""
         for segment in self._segments.values():
             segment.close()
+        self._groups.clear()
+        self._bytes = 0
 
 
 def _size(rows: Rows, *, amounts: bool) -> int:

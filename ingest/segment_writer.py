@@ -26,14 +26,15 @@ _FIELDS: Any = [
     pa.field("channel", pa.dictionary(pa.int32(), pa.string())),
     pa.field("agent", pa.dictionary(pa.int32(), pa.string())),
     pa.field("stream", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("t", pa.int64()),
-    pa.field("v", pa.int64()),
-    pa.field("ok", pa.int8()),
-    pa.field("length", pa.int64()),
+    pa.field("t", pa.int64(), nullable=False),
+    pa.field("v", pa.int64(), nullable=False),
+    pa.field("ok", pa.int8(), nullable=False),
+    pa.field("length", pa.int64(), nullable=False),
     pa.field("tag", pa.dictionary(pa.int32(), pa.string())),
 ]
 SCHEMA = pa.schema(_FIELDS)
-"""Columns of a segment, sorted by (channel, agent, stream, t)."""
+"""Columns of a segment, sorted by (channel, agent, stream, t); what is never missing is declared
+so, which spares saying it of each row."""
 DIRECTORY = "meterprint.directory"
 """Metadata key of the list of channels with their rows."""
 TIME_COLUMN, LENGTH_COLUMN, TAG_COLUMN = 3, 6, 7

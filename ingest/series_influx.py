@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from ingest.claimed_spans import ClaimedSpans
@@ -22,6 +24,7 @@ from ingest.influx_connection import (
     quoted,
 )
 from ingest.influx_halving import Halving
+from ingest.influx_owed import Owed
 from ingest.line_protocol import (
     TWINS,
     Row,
@@ -65,8 +68,13 @@ class InfluxStore:
         token: str = "",
         org: str = "meterprint",
         park: Park | None = None,
+        owed: Path | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        """`owed` is a file for what was deleted and has to be written again.
+
+        Raises MeterprintError where it cannot be read.
+        """
         address = InfluxAddress(
             url, database, org=org, username=username, password=password, token=token
         )
@@ -78,7 +86,7 @@ class InfluxStore:
         self._heads: dict[SeriesKey, str] = {}
         self._claimed: dict[SeriesKey, ClaimedSpans] = {}
         self._learned = False
-        self._owed: list[str] = []
+        self._owed = Owed(owed)
 
     @classmethod
     def at(
@@ -87,6 +95,8 @@ class InfluxStore:
         site: str,
         park: Park | None = None,
         timeout_s: float = TIMEOUT_S,
+        *,
+        owed: Path | None = None,
     ) -> InfluxStore:
         """The store of a site at an address."""
         return cls(
@@ -98,6 +108,7 @@ class InfluxStore:
             token=address.token,
             org=address.org,
             park=park,
+            owed=owed,
             timeout_s=timeout_s,
         )
 
@@ -170,8 +181,9 @@ class InfluxStore:
         fields = ("value", "failed")
         text = ";".join(f'SELECT last("{f}") FROM "{MEASUREMENT}" {where}' for f in fields)  # noqa: S608
         last: dict[SeriesKey, int] = {}
-        for found in self._server.query(text, statements=len(fields)):
-            for series in found:
+        answers = self._server.query(text, statements=len(fields))
+        with self._server.understood():
+            for series in chain.from_iterable(answers):
                 key = _key({name: decode_name(text) for name, text in series["tags"].items()})
                 last[key] = max(last.get(key, 0), int(series["values"][0][0]))
         self._claimed = {key: ClaimedSpans(t) for key, t in last.items()}
@@ -206,7 +218,9 @@ class InfluxStore:
             for span, found in zip(
                 some, self._server.query(text, statements=len(some)), strict=True
             ):
-                yield *span, {t: set(rows_in(fields)) for t, fields in _points(found)}
+                with self._server.understood():
+                    there = {t: set(rows_in(fields)) for t, fields in _points(found)}
+                yield *span, there
 
     def _where(self, key: SeriesKey) -> str:
         return " AND ".join(
@@ -231,7 +245,8 @@ class InfluxStore:
             f"WHERE {self._where(key)} AND time >= {int(start)} AND time < {int(end)}"
         )
         (found,) = self._server.query(text)
-        rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
+        with self._server.understood():
+            rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
         return Series(
             [t for t, _, _, _ in rows],
             [v for _, _, v, _ in rows],
@@ -243,7 +258,9 @@ class InfluxStore:
     def keys(self) -> Sequence[SeriesKey]:
         """Channels that have readings, sorted."""
         (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE {self._mine}')
-        return sorted(_key(split_head(text)[1]) for series in found for (text,) in series["values"])
+        with self._server.understood():
+            names = (text for series in found for (text,) in series["values"])
+            return sorted(_key(split_head(text)[1]) for text in names)
 
     def forget(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings away, whose stamps were mended; others at their times stay.
@@ -260,10 +277,12 @@ class InfluxStore:
             mine = gone[key]
             if not any(there.get(t, set()) & rows for t, rows in mine.items()):
                 continue
-            for t, rows in there.items():
-                left = sorted(rows - mine.get(t, set()), reverse=True)
-                if left:
-                    self._owed.append(point(self._head(key), t, left))
+            staying = [
+                point(self._head(key), t, left)
+                for t, rows in there.items()
+                if (left := sorted(rows - mine.get(t, set()), reverse=True))
+            ]
+            self._owed.add(staying)
             self._server.run(
                 f'DELETE FROM "{MEASUREMENT}" WHERE {self._where(key)} '  # noqa: S608
                 f"AND time >= {low} AND time <= {high}"
@@ -272,8 +291,8 @@ class InfluxStore:
 
     def _pay(self) -> None:
         """Write again what was deleted with its neighbours."""
-        if self._owed:
-            self._send_all(self._owed)
+        if self._owed.lines:
+            self._send_all(self._owed.lines)
             self._owed.clear()
 
     def flush(self) -> None:
@@ -291,7 +310,8 @@ class InfluxStore:
         """
         self._learned = False
         (found,) = self._server.query(f'SELECT last("entries") FROM "{MARK}" WHERE {self._mine}')  # noqa: S608
-        return int(found[0]["values"][0][1]) if found else 0
+        with self._server.understood():
+            return int(found[0]["values"][0][1]) if found else 0
 
     def clear(self) -> None:
         """Delete this site's readings, windows too, its mark, and what was parked."""

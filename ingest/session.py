@@ -41,6 +41,9 @@ class Session:
         self._topics: list[str] = []
         self._stale: list[str] = []
         self._last: mqtt.MQTTMessageInfo | None = None
+        self._lock = threading.Lock()
+        self.connection = 1
+        """Number of the connection that is, or of the next: a packet id belongs to one."""
         self.subscribed = threading.Event()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=name, clean_session=False, manual_ack=True
@@ -80,17 +83,30 @@ class Session:
 
     def _disconnected(self, *_: Any) -> None:
         self.subscribed.clear()
+        with self._lock:
+            self.connection += 1
 
     def _taken(self, *_: Any) -> None:
         self.subscribed.set()
 
     def _arrived(self, _: mqtt.Client, __: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            message.topic  # noqa: B018 (raises here rather than in the middle of something)
+        except UnicodeDecodeError as error:
+            log.warning("topic_unreadable", error=str(error))
+            self.acknowledge([message.mid] if message.mid else [], self.connection)
+            return
         self._handler(self, message)
 
-    def acknowledge(self, mids: Sequence[int], _connection: int = 0) -> None:
-        """Acknowledge messages of QoS 1."""
-        for mid in mids:
-            self._client.ack(mid, 1)
+    def acknowledge(self, mids: Sequence[int], connection: int) -> None:
+        """Acknowledge messages of QoS 1 that came by a connection, unless it is gone.
+
+        On the next one the broker may give their packet ids to other messages.
+        """
+        with self._lock:
+            if connection == self.connection:
+                for mid in mids:
+                    self._client.ack(mid, 1)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 1."""

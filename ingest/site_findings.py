@@ -1,36 +1,67 @@
-"""What is odd about the streams and channels of a site, whatever batch they belong to."""
+"""What is odd about the streams and channels of a site, whatever batch they belong to.
+
+Kept as things change: what is looked at again is what has changed since somebody asked, and what
+is not other than before stays in its place of the sorted list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+from footprint.balancing import balance_findings, balance_windows
+from footprint.conservation import books
+from footprint.engine import Engine
 from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
+from ingest.result_store import ResultStore
+from ingest.sorted_findings import SortedFindings
 from ingest.stored_readings import StoredReadings
 from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import StreamChain
 from mrv.reporting.mending import Mending, clock_findings
 
 
-class OddChains:
-    """What is odd about chains; looked for again only in those that have grown."""
+class SiteFindings:
+    """Findings of entries, facts, meters and chains of one site, the gravest first."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], tuple[int, object, list[Finding]]] = {}
+        self.sorted = SortedFindings()
+        self._marks: dict[Hashable, object] = {}
+        self._knowledge: Knowledge | None = None
 
-    def findings(self, readings: EnvelopeIndex) -> list[Finding]:
-        """Equivocations, late envelopes, clock steps, mended clocks, new chains and forks."""
-        found: list[Finding] = []
-        if isinstance(readings, StoredReadings):
+    def update(self, engine: Engine, readings: EnvelopeIndex, entries: Iterable[Finding]) -> None:
+        """Look again at what has changed. `entries` are findings of entries that mean nothing."""
+        knowledge = engine.knowledge
+        self.sorted.put("entries", list(entries))
+        if knowledge is not self._knowledge:
+            self._knowledge = knowledge
+            if self._changed("registry", knowledge.registry_mark):
+                self.sorted.put("registry", knowledge.registry_findings())
+            for line, timeline in knowledge.timelines.items():
+                if self._changed(("line", line), timeline):
+                    self.sorted.put(("line", line), timeline.findings)
+        if self._changed("meters", engine.meters_mark) or not engine.all_metered:
+            self.sorted.put("meters", engine.meter_findings())
+            self._marks["meters"] = engine.meters_mark
+        plants = self._changed("plants", knowledge.plants)
+        if self._changed("sources", readings.sources_mark) or plants:
+            self.sorted.put("channels", list(unknown_instruments(knowledge, readings)))
+        doubted = readings.take_odd()
+        if doubted and isinstance(readings, StoredReadings):
             readings.look()
-        for place, chain in readings.chains():
-            mended = readings.mended(*place)
-            held = self._held.get(place)
-            if held is None or held[0] != len(chain) or held[1] != mended:
-                held = (len(chain), mended, list(odd_chain(place, chain, mended)))
-                self._held[place] = held
-            found += held[2]
-        return found
+        for place in doubted:
+            chain = readings.chain(*place)
+            found = list(odd_chain(place, chain, readings.mended(*place)))
+            self.sorted.put(("chain", *place), found)
+            readings.tips.looked(place, chain)
+        self.sorted.settle()
+
+    def _changed(self, name: Hashable, mark: object) -> bool:
+        """Whether something is another object than when it was looked at last."""
+        if self._marks.get(name) is mark:
+            return False
+        self._marks[name] = mark
+        return True
 
 
 def odd_chain(
@@ -61,3 +92,20 @@ def unknown_instruments(knowledge: Knowledge, readings: EnvelopeIndex) -> Iterat
     for channel in readings.channels():
         if channel.partition(".")[0] not in known:
             yield Finding("unknown_instrument", channel, 0, Severity.ERROR)
+
+
+def history_findings(engine: Engine) -> Iterator[Finding]:
+    """What the books of all registers and the balances of the plant say; reads the history."""
+    for entry in books(engine):
+        yield from entry.findings
+    plants = engine.knowledge.plants
+    if plants and plants[-1][1].balances:
+        yield from balance_findings(balance_windows(engine, plants[-1][1]))
+
+
+def result_findings(results: ResultStore) -> Iterator[Finding]:
+    """Findings of all results, each read as it is asked for."""
+    for name in results:
+        result = results.get(name)  # the engine may have let go of it meanwhile
+        if result is not None:
+            yield from result.findings

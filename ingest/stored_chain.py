@@ -37,6 +37,14 @@ class StoredChain(StreamChain):
         """Whether it has links that are not sealed yet."""
         return bool(self._links)
 
+    def tip(self) -> ChainLink | None:
+        """The envelope that was added last; None where another one follows it, or it is sealed."""
+        last = super().tip()
+        followed = last is not None and any(
+            link.prev == last.identity for link in self._looked()[1]
+        )
+        return None if followed else last
+
     def hot(self) -> list[ChainLink]:
         """Links that are not sealed yet."""
         return list(self._links.values())
@@ -63,17 +71,17 @@ class StoredChain(StreamChain):
         self._trusted_by_end.clear()
         self._places.clear()
 
-    def add(self, link: ChainLink) -> None:
-        """Take in one envelope; the same one twice changes nothing."""
+    def add(self, link: ChainLink) -> bool:
+        """Take in one envelope; whether it is new: the same one twice changes nothing."""
         if link.seq <= self._sealed_epochs.get(link.epoch, -1):
             for part in self._with_epoch(link.epoch):
                 for twin in part.block.at(link.epoch, link.seq):
                     if twin.identity == link.identity:
-                        return
+                        return False
                     pair = (min(twin.identity, link.identity), max(twin.identity, link.identity))
                     if pair not in self.equivocations:
                         self.equivocations.append(pair)
-        super().add(link)
+        return super().add(link)
 
     def _with_epoch(self, epoch: str) -> Iterator[SealedBlock]:
         for part in reversed(self.sealed):
@@ -111,6 +119,10 @@ class StoredChain(StreamChain):
         every = self.links()
         followed = {link.prev for link in every}
         return [link for link in every if link.identity not in followed]
+
+    def begun(self, moment: int) -> int:
+        """Number of envelopes that begin at or before `moment`, ns UTC."""
+        return super().begun(moment) + sum(part.begun(moment) for part in self.sealed)
 
     def closing(self, end: int) -> ChainLink | None:
         """The first envelope that reaches `end`, a trusted one before all others."""

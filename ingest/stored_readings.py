@@ -13,7 +13,7 @@ from typing import Any
 from footprint.held_series import rows
 from footprint.intake import Arrival, EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
-from ingest.channel_page import MOST_ROWS, Page
+from ingest.channel_page import MOST_ROWS, Page, Pages
 from ingest.index_part import Extent, Links, read_meta, write_links
 from ingest.link_cache import LinkCache, SealedBlock
 from ingest.link_look import MANY, look
@@ -47,7 +47,7 @@ class StoredReadings(EnvelopeIndex):
         self._fresh_lengths: dict[SeriesKey, int] = {}
         self._fresh_tags: set[tuple[SeriesKey, str]] = set()
         self.sealed_readings = 0
-        self._pages: dict[SeriesKey, Page] = {}
+        self._pages = Pages()
         self._asked: dict[SeriesKey, tuple[int, int]] = {}
         self.tables: list[int] = []
         self.unreadable = UnreadableEntries()
@@ -95,11 +95,18 @@ class StoredReadings(EnvelopeIndex):
             self.true_times.learn_boot(agent, stream, boot, map(int, row))
         for row in meta["equivocations"]:
             self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
+        self._tally(meta["links"])
         self._attach_links(path, meta["links"])
 
     def _attach_links(self, path: Path, listed: Sequence[Any]) -> None:
         for agent, stream, sealed in self._sealed(path, listed):
             self._stored(agent, stream).attach(sealed)
+
+    def _tally(self, listed: Sequence[Any]) -> None:
+        """Count the envelopes an index part lists; something may be odd about each chain."""
+        for agent, stream, count, _, high, _ in listed:
+            self.tally(agent).add(count, high)
+            self.tips.doubt((agent, stream))
 
     def _sealed(self, path: Path, listed: Sequence[Any]) -> Iterator[tuple[str, str, SealedBlock]]:
         """Blocks of an index part, one a stream."""
@@ -261,16 +268,37 @@ class StoredReadings(EnvelopeIndex):
         page = self._pages.get(key)
         found = page.read(mark, start, end, margin) if page is not None else None
         if found is None and self.store.estimate(key, start, end) > MOST_ROWS // 2:
-            found = self.store.near(key, start, end, margin, amounts=amounts, keep=False)
+            found = self._long(key, start, end, margin, amounts=amounts)
         elif found is None and self._asked.get(key) != mark:
             self._asked[key] = mark  # a page pays from the second question on
         elif found is None:
             page = Page.around(self.store, key, mark, start, end, amounts=amounts)
-            self._pages[key] = page
+            self._pages.put(key, page)
             found = page.read(mark, start, end, margin)
         if found is None:
             found = self.store.near(key, start, end, margin, amounts=amounts)
         return _series(found)
+
+    def _long(self, key: SeriesKey, start: int, end: int, margin: int, *, amounts: bool) -> Rows:
+        """Many readings, as the store's `near` gives them, but put together once.
+
+        How far the good ones on either side reach is asked first.
+        """
+        mark = self.store.mark(key)
+        sides = [self.store.near(key, at, at, margin, amounts=amounts) for at in (start, end)]
+        times = [int(side.t[place]) for side in sides if len(side) for place in (0, -1)]
+        low, high = min([start, *times]), max([end, *(time + 1 for time in times)])
+        found = self.store.rows(key, low, high, amounts=amounts, keep=False)
+        if self.store.mark(key) == mark:
+            return found
+        return self.store.near(key, start, end, margin, amounts=amounts, keep=False)
+
+    def let_go(self) -> None:
+        """Let go of what is only remembered: whoever holds a closed site holds no readings."""
+        with self._turn:
+            self._pages.clear()
+            self._asked.clear()
+            self._links.clear()
 
     def signed_tagged(self, key: SeriesKey, batch: str) -> Series:
         """Amounts of the channel weighed for `batch`, by signed times."""

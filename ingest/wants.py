@@ -8,8 +8,9 @@ agent still holds what has a receipt (its retention floor), and sends it as it w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ingest.runs import Run
 from mrv.envelope import Envelope
@@ -41,17 +42,17 @@ class _Watch:
     """Pause after that."""
 
 
-def holes(runs: tuple[Run, ...], last: int) -> list[tuple[int, int]]:
-    """Numbers of [0, last] that no run holds, as (from, to)."""
-    missing = []
+def holes(runs: Sequence[Run], last: int) -> Iterator[tuple[int, int]]:
+    """Numbers of [0, last] that no run holds, as (from, to), in order."""
     expected = 0
     for first, end, _ in runs:
+        if expected > last:
+            return
         if first > expected:
-            missing.append((expected, min(first - 1, last)))
+            yield expected, min(first - 1, last)
         expected = max(expected, end + 1)
     if expected <= last:
-        missing.append((expected, last))
-    return [(first, end) for first, end in missing if first <= end]
+        yield expected, last
 
 
 class Wants:
@@ -85,7 +86,7 @@ class Wants:
             self._last.pop(next(iter(self._last)))
         if place in self._open or self._watched[place[0]] >= MOST_OPEN:
             return
-        if holes(self._runs(*place), last):
+        if any(True for _ in holes(self._runs(*place), last)):
             self._open[place] = _Watch(now, now + self._patience, 2 * self._patience)
             self._watched[place[0]] += 1
 
@@ -99,7 +100,8 @@ class Wants:
         asked = []
         for place, watch in list(self._open.items()):
             missing = holes(self._runs(*place), self._last.get(place, -1))
-            if not missing:
+            first_hole = next(missing, None)
+            if first_hole is None:
                 del self._open[place]
                 self._watched[place[0]] -= 1
                 continue
@@ -109,7 +111,7 @@ class Wants:
             agent, stream, epoch = place
             rows: list[list[object]] = []
             left = AT_ONCE
-            for first, end in missing:
+            for first, end in chain((first_hole,), missing):
                 if left <= 0:
                     break
                 upto = min(end, first + left - 1)

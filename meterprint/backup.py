@@ -23,6 +23,7 @@ from typing import Any
 
 import apsw
 
+from ingest.durable import sync_folder
 from ingest.facts import FactWriter
 from ingest.journal import Journal
 from ingest.journal_file import COLD_FOLDER
@@ -39,6 +40,10 @@ VERSION = 1
 """Layout of a backup."""
 CHUNK = 1 << 20
 """Bytes read at a time."""
+AGENTS = "agents"
+"""Folder of the agents that run at the site."""
+ASIDE = "-damaged-"
+"""In the name of an outbox that was set aside: no database any more, perhaps the only copy."""
 
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, TypeError, AttributeError,
@@ -64,15 +69,18 @@ class BackupReport:
     """Root of the journal as it was backed up, hex."""
     origin: str
     """Origin of the journal: of a restored one the new name."""
+    damaged: tuple[str, ...] = ()
+    """Outboxes of agents that are damaged; they were taken as they are."""
 
 
 def _files(state: Path) -> Iterator[Path]:
     """Files that a backup holds, relative to the state directory."""
     wanted = [state / MARKER, *sorted((state / "keys").iterdir())]
     wanted += [state / name for name in (JOURNAL, QUARANTINE, ACCOUNTS, SETTINGS)]
-    agents = state / "agents"
+    agents = state / AGENTS
     if agents.is_dir():
-        wanted += sorted(p for p in agents.rglob("*") if p.suffix in (".db", ".key"))
+        kept = (p for p in agents.rglob("*") if p.suffix in (".db", ".key") or ASIDE in p.name)
+        wanted += sorted(kept)
     yield from (path.relative_to(state) for path in wanted if path.is_file())
 
 
@@ -92,6 +100,26 @@ def _copy_database(source: Path, target: Path) -> None:
         ) from error
     finally:
         origin.close()
+
+
+def _copy(state: Path, name: Path, target: Path) -> bool:
+    """Copy a file as it is now; False where it is a damaged outbox, copied byte by byte.
+
+    Raises InputError where another database is damaged.
+    """
+    source = state / name
+    if source.suffix == ".db" and ASIDE not in source.name:
+        try:
+            _copy_database(source, target)
+        except InputError:
+            if name.parts[0] != AGENTS:
+                raise
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
+            return False
+    else:
+        shutil.copyfile(source, target)
+    return True
 
 
 def _sha256(path: Path) -> str:
@@ -127,14 +155,13 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
     names = list(_files(state))
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         held: list[tuple[Path, Path]] = []
+        damaged: list[str] = []
         total = 2 * len(names)
         for place, name in enumerate(names):
-            source = state / name
-            if name.suffix == ".db":
-                copy = Path(folder) / f"{place}.db"
-                _copy_database(source, copy)
-                source = copy
-            held.append((name, source))
+            copy = Path(folder) / f"{place}{name.suffix}"
+            if not _copy(state, name, copy):
+                damaged.append(name.as_posix())
+            held.append((name, copy))
             progress(place + 1, total)
         copied = next(source for name, source in held if name == Path(JOURNAL))
         size, root, origin, cold = _journal_head(copied, site, state / "keys")
@@ -164,7 +191,8 @@ def backup(state: Path, target: Path, progress: Progress = lambda *_: None) -> B
             os.fsync(file.fileno())
         partial.chmod(0o600)
         partial.rename(target)
-    return BackupReport(site, len(held), size, root, origin)
+    sync_folder(target.parent)
+    return BackupReport(site, len(held), size, root, origin, tuple(damaged))
 
 
 def _open(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
@@ -191,12 +219,16 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, progress: Progr
         try:
             with archive.open(name) as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, CHUNK)
+                file.flush()
+                os.fsync(file.fileno())
         except DAMAGED as error:
             raise InputError(f"{name} in {path} is damaged: {error}", file=str(path)) from error
         target.chmod(0o600)
         if _sha256(target) != stated:
             raise InputError(f"{name} in {path} is not the file that was backed up")
         progress(place + 1, len(files))
+    for touched in {folder, *((folder / name).parent for name in files)}:
+        sync_folder(touched)
 
 
 def restore(
@@ -217,6 +249,7 @@ def restore(
         opened = zipfile.ZipFile(path)
     except (OSError, *DAMAGED) as error:
         raise InputError(f"{path} is no backup: {error}") from error
+    state = state.absolute()
     folder = state.with_name(state.name + ".restoring")
     shutil.rmtree(folder, ignore_errors=True)
     with opened as archive:
@@ -232,6 +265,7 @@ def restore(
     if state.exists():
         state.rmdir()
     folder.rename(state)
+    sync_folder(state.parent)
     return BackupReport(
         site, len(about["files"]), int(about["entries"]), str(about["root"]), origin
     )

@@ -85,6 +85,12 @@ def open_bridge(
         )
     path = site.state / "keys" / f"bridge-{mapping.agent}.key"  # beside the site's: backed up so
     key = load_or_make_key(path, mapping.agent)
+    if key.public in site.revoked_keys_of(mapping.agent):
+        raise InputError(
+            f"the key of the bridge {mapping.agent} was revoked",
+            file=str(path),
+            hint="delete the file and a new key is made and enrolled, or leave the bridge out",
+        )
     site.enrol_agent(key.public)
     return Bridge(
         mapping,
@@ -96,6 +102,7 @@ def open_bridge(
         system_clock,
         on_journalled,
         lambda online: on_state(mapping.agent, online),
+        enrolled=site.enrolled,
     )
 
 

@@ -27,6 +27,8 @@ def backup(
         emit({**asdict(report), "path": str(target)})
         return
     typer.echo(f"{target}: {report.files} files, {report.entries} journal entries")
+    for name in report.damaged:
+        typer.echo(f"{name} is damaged and was taken as it is; its agent saves what can be read")
     typer.echo("It holds secret keys: keep it like them. / 其中含有私钥，请妥善保管。")
 
 

@@ -161,9 +161,10 @@ def influx_store(asked: Influx, site: str, state: Path) -> InfluxStore | None:
         return None
     from ingest.series_influx import InfluxStore
     from meterprint.influx_settings import address_of
-    from meterprint.views import open_park
+    from meterprint.views import OWED, open_park
 
-    return InfluxStore.at(address_of(asked.url, asked.database), site, open_park(state))
+    address = address_of(asked.url, asked.database)
+    return InfluxStore.at(address, site, open_park(state), owed=state / OWED)
 
 
 def enrol(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import structlog
 
 from dashboards.agent_health import AgentState, read_state
@@ -73,6 +72,7 @@ class LiveSite:
             site.keyring.receipts,
             site.keys_of,
             site.revoked_keys_of,
+            site.enrolled,
         )
         try:
             self.subscriber = Subscriber(
@@ -155,19 +155,28 @@ class LiveSite:
             log.warning("state_unreadable", agent=agent, error=str(error))
 
     def _event(self, agent: str, payload: bytes) -> None:
+        self.site.enrolled.learn(self.site.journal)  # the agent may be new, or revoked just now
+        if not self.site.keys_of(agent):
+            revoked = self.site.revoked_keys_of(agent)
+            reason = "revoked_key" if revoked else "unknown_agent"
+            self._refuse_event(agent, payload, reason, "a batch event of an agent without a key")
+            return
         try:
             body = loads(payload)
             self.batch_event(body if isinstance(body, dict) else {}, agent)
         except JournalError:
             raise  # the message stays unacknowledged and is taken once the disk does
         except MeterprintError as error:
-            log.warning("event_refused", agent=agent, error=str(error))
-            topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
-            refused = Refused(time.time_ns(), agent, topic, "event_refused", str(error), payload)
-            try:
-                self.site.quarantine.add([refused])
-            except MeterprintError as full:
-                log.warning("event_not_kept", agent=agent, error=str(full), event=payload[:500])
+            self._refuse_event(agent, payload, "event_refused", str(error))
+
+    def _refuse_event(self, agent: str, payload: bytes, reason: str, detail: str) -> None:
+        log.warning("event_refused", agent=agent, reason=reason, error=detail)
+        topic = f"meterprint/1/{self.site.name}/{agent}/batch-events"
+        refused = Refused(time.time_ns(), agent, topic, reason, detail, payload)
+        try:
+            self.site.quarantine.add([refused])
+        except MeterprintError as full:
+            log.warning("event_not_kept", agent=agent, error=str(full), event=payload[:500])
 
     def batch_event(self, body: dict[str, Any], author: str) -> tuple[Fact, bool]:
         """Take a batch event and compute. Raises InputError."""
@@ -216,8 +225,8 @@ class LiveSite:
                 log.warning("broker_down", error=str(error), hint=error.hint)
             try:
                 self.site.journal.follow()
-            except apsw.Error as error:
-                log.warning("journal_unreadable", error=str(error))
+            except MeterprintError as error:
+                log.warning("journal_unreadable", error=str(error), hint=error.hint)
             if self.site.engine.lag:
                 self._wake.set()  # a command beside this process has stated something
 

@@ -111,7 +111,7 @@ class PageServer:
         *,
         behind_proxy: bool = False,
     ) -> None:
-        read = ReadModel(RunningSite(live), live.site.engine.wait_change)
+        read = ReadModel(RunningSite(live), live.site.engine.changes.wait)
         encrypted = certificate is not None
         config = uvicorn.Config(
             create_app(read, lambda: metrics_text(live), door),

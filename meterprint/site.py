@@ -48,22 +48,17 @@ class Site:
         self.engine = EngineShell(self.journal, kernels, state)
         self.engine.settle()
         self.events = BatchEvents(self.journal, self.facts, self.lines, known=self.engine.facts)
-        self._keys = EnrolledKeys()
-        self._facts_known = 0
-        self._learn_keys()
+        self.enrolled = EnrolledKeys()
+        """Who may sign; `refresh` takes in what another process states."""
+        self.enrolled.take(self.engine.facts)
+        self.enrolled.learn(self.journal)
         self._check_keys()
-
-    def _learn_keys(self) -> None:
-        """Take in keys that were enrolled or revoked since, by this process or another."""
-        facts = self.engine.facts
-        self._keys.take(facts[min(self._facts_known, len(facts)) :])
-        self._facts_known = len(facts)
 
     def _check_keys(self) -> None:
         """Refuse keys the registry does not name: nobody would believe what they sign."""
         for role in ("facts", "receipts", "checkpoints"):
             key = getattr(self.keyring, role).public
-            if key not in self._keys.of_role(role):
+            if key not in self.enrolled.of_role(role):
                 raise InputError(
                     f"the registry names another {role} key than {key.vkey}",
                     file=str(self.state / "keys" / f"{role}.key"),
@@ -83,26 +78,27 @@ class Site:
 
     def keys_of(self, agent: str) -> tuple[PublicKey, ...]:
         """Keys an agent may sign with."""
-        return self._keys.of_agent(agent)
+        return self.enrolled.of_agent(agent)
 
     @property
     def root(self) -> PublicKey:
         """The key a verifier trusts; its secret half may be kept offline."""
-        return self._keys.of_role("root")[0]
+        return self.enrolled.of_role("root")[0]
 
     def revoked_keys_of(self, agent: str) -> tuple[PublicKey, ...]:
         """Keys an agent may sign with no longer."""
-        return self._keys.revoked(agent)
+        return self.enrolled.revoked(agent)
 
     def agents(self) -> tuple[str, ...]:
         """Names of the enrolled agents, in the order of their enrolment."""
-        return self._keys.agents()
+        return self.enrolled.agents()
 
     def enrol_agent(self, key: PublicKey, author: str = AUTHOR) -> None:
         """Enrol an agent's key; the same one twice changes nothing."""
         if key in self.keys_of(key.name):
             return
-        self._keys.take([self.facts.enrol("agent", key, author)])
+        self.facts.enrol("agent", key, author)
+        self.enrolled.learn(self.journal)
 
     def revoke_agent(self, name: str, vkey: str = "", author: str = AUTHOR) -> list[PublicKey]:
         """Revoke the keys of an agent, or one of them; those that were. Raises InputError."""
@@ -114,7 +110,8 @@ class Site:
                 hint=f"enrolled agents: {known}",
             )
         for key in keys:
-            self._keys.take([self.facts.revoke(key, author)])
+            self.facts.revoke(key, author)
+        self.enrolled.learn(self.journal)
         return keys
 
     def state_plant(self, file: PlantFile, valid_from: int, author: str = AUTHOR) -> bool:
@@ -160,7 +157,7 @@ class Site:
         """Take in the journal and compute what is out of date."""
         self.journal.follow()
         self.engine.catch_up()
-        self._learn_keys()
+        self.enrolled.learn(self.journal)
         self.engine.refresh(progress, eager=eager)
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ REMOTE_STOP_S = 3.0
 """How long the end of the process waits for a store on the network: what it lacks can wait."""
 PARKED = "influx-parked.json"
 """File in a state directory with the points an InfluxDB refused for good."""
+OWED = "influx-owed.lp"
+"""File in a state directory with points an InfluxDB has to be given again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ingest.influx_connection import InfluxAddress
-from scripts.servers import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
+from scripts.influxd_builds import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
 
 USER, PASSWORD = "meterprint", "a password for tests"
 TOKEN = "a-token-for-tests"

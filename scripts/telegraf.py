@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.servers import Answer, cache, go_install, go_program, say
+from scripts.go_builds import go_install, go_program
+from scripts.machine import Answer, cache, say
 
 VERSION = "1.39.3"
 MODULE = f"github.com/influxdata/telegraf/cmd/telegraf@v{VERSION}"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from ingest.broker import Mosquitto, find_mosquitto
-from scripts.servers import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
+from scripts.influxd_builds import INFLUX2_VERSION, INFLUX_VERSION, influxd_path
 
 INFLUXDS = (INFLUX_VERSION, INFLUX2_VERSION)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import servers
-from scripts.servers import Answer, exit_status, influxd2, influxd_path
+from scripts import influxd_builds
+from scripts.influxd_builds import influxd2, influxd_path
+from scripts.machine import Answer
+from scripts.servers import exit_status
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def bare(monkeypatch, tmp_path):
     """A machine with an empty cache, where only these programs are found."""
     monkeypatch.setenv("METERPRINT_CACHE", str(tmp_path))
     found = {}
-    monkeypatch.setattr(servers, "find", found.get)
+    monkeypatch.setattr(influxd_builds, "find", found.get)
     return found
 
 
@@ -36,7 +38,7 @@ def test_an_old_rust_is_named(bare, tmp_path):
     bare |= {"cargo": str(cargo), "rustc": "x", "cc": "x", "pkg-config": "x"}
     assert "Rust 1.83" in influxd2(look=False).detail
     cargo.write_text("#!/bin/sh\necho cargo 1.83.0\n")
-    assert servers.rust_fault() == ""
+    assert influxd_builds.rust_fault() == ""
 
 
 def test_a_built_influxd_2_is_not_built_again(bare):

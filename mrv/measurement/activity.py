@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mrv.finding import Finding, Severity
 from mrv.interval import NS_PER_MS
 from mrv.measurement import law
+from mrv.measurement.usual_steps import BLOCK, ROOM
 from mrv.series import Series
 
 STATE_RULES = (
@@ -56,6 +58,11 @@ class Kernels:
     def of(self, readings: int) -> Kernels:
         """The kernels to use on so many readings."""
         return self if self.choose is None else self.choose(readings)
+
+    def workspace(self, readings: int, points: int) -> tuple[Any, tuple[Any, ...]]:
+        """`cells` and `room` the law of counters works in."""
+        size = min(readings, BLOCK) + 1
+        return self.zeros(2 * max(points, 1)), tuple(self.zeros(size) for _ in range(ROOM))
 
 
 PYTHON = Kernels()
@@ -168,6 +175,7 @@ def counter_windows(
         *outputs,
         weights,
         counts,
+        *kernels.workspace(len(series), points),
     )
     return _collect(windows, points, outputs, weights, counts)
 

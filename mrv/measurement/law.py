@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mrv.measurement.usual_steps import BLOCK, SPAN_NS, narrow, usual_steps
+
 MILLION = 1_000_000
 """Millionths in one resolution; ppm in one."""
 MS_PER_HOUR = 3_600_000
@@ -24,13 +26,6 @@ MARGIN = DIP_RUN + 2
 """Good readings a window needs on either side, as a rule."""
 MAX_INCREMENT = 4_000_000_000_000
 """Largest increment of one step, counts; beyond it the step is a jump whatever the rate."""
-USUAL_MS = 4_000_000
-"""Longest step that is looked at in a run of usual ones, ms; as the next two it keeps the products
-of the comparison inside int64."""
-USUAL_INCREMENT = 2_000_000_000
-"""Largest increment of such a step, counts."""
-USUAL_RATE = 2_000_000_000_000
-"""Rate a usual step stays below whatever the register can show, counts per hour."""
 LONG_MS = 3_037_000_499
 """Largest ms whose square fits int64; longer steps are split bit by bit."""
 
@@ -194,6 +189,8 @@ def counter_law(
     withheld: list[int],
     weights: list[int],
     counts: list[int],
+    cells: list[int],
+    room: Sequence[list[int]],
 ) -> None:
     """Add the steps of a cumulative register to windows.
 
@@ -204,7 +201,8 @@ def counter_law(
     increasing, one more than windows. `modulus` 0 = never rolls over; `max_rate` counts per hour,
     0 = unknown; `gap_ms` 0 = no step is a gap. Outputs per window, all added to: corrected and
     metered millionths, millionths inside gap steps, counts withheld as impossible, metered
-    millionths by curve point (windows × points), and states (windows × STATES).
+    millionths by curve point (windows × points), and states (windows × STATES). `cells`, twice as
+    many zeros as points and at least 2, and `room`, ROOM sequences of BLOCK + 1, are worked in.
     """
     size = len(t)
     windows = len(cuts) - 1
@@ -215,48 +213,70 @@ def counter_law(
     following = last + 1
     start_ms = t[last] // MILLION if last < size else 0
     start_place = _window_of(cuts, start_ms)
-    usual_rate = min(max_rate, USUAL_RATE) if max_rate > 0 else USUAL_RATE
-    usual_ms = min(gap_ms, USUAL_MS) if gap_ms > 0 else USUAL_MS
+    ends, steps, rates, corrections, uppers, places = room
+    in_blocks = narrow(load, ppm)
+    block = 0
+    block_stop = 0
+    base_ms = 0
     while following < size:
-        if 0 <= start_place < windows:  # most steps are usual and end in the window they start in
-            until = cuts[start_place + 1]
-            shown = v[last]
-            amount_here = 0
-            metered_here = 0
-            steps_here = 0
+        if 0 <= start_place < windows and last == following - 1 and in_blocks:
+            # most steps are usual and end in the window they start in
+            if following >= block_stop:
+                block = following
+                block_stop = min(size, block + BLOCK)
+                if t[block_stop - 1] - t[last] > SPAN_NS:
+                    block_stop = block + 1
+                usual_steps(
+                    t,
+                    v,
+                    block,
+                    block_stop,
+                    max_rate,
+                    gap_ms,
+                    load,
+                    ppm,
+                    ends,
+                    steps,
+                    rates,
+                    corrections,
+                    uppers,
+                    places,
+                )
+                base_ms = start_ms
+            k = following - block
+            started = k
+            stop = block_stop - block
+            until = cuts[start_place + 1] - base_ms
+            counted = 0
+            corrected = 0
             out_here = 0
-            while following < size and ok[following] != 0:
-                end_ms = t[following] // MILLION
-                elapsed_ms = end_ms - start_ms
-                increment = v[following] - shown
-                if end_ms >= until or elapsed_ms > usual_ms:
-                    break
-                if increment < 0 or increment > USUAL_INCREMENT:
-                    break
-                if increment * MS_PER_HOUR > usual_rate * elapsed_ms:
-                    break  # plausible all the same, perhaps
-                correction, below, weight, out = correction_at(increment, elapsed_ms, load, ppm)
-                metered = increment * MILLION
-                metered_here += metered
-                amount_here += metered + increment * correction
-                steps_here += 1
-                out_here += out
-                if points > 1:
-                    upper = increment * weight
-                    weights[start_place * points + below + 1] += upper
-                    weights[start_place * points + below] += metered - upper
-                elif points == 1:
-                    weights[start_place] += metered
-                shown = v[following]
-                start_ms = end_ms
-                last = following
-                following += 1
-            amounts[start_place] += amount_here
-            metereds[start_place] += metered_here
-            counts[start_place * STATES + STEP] += steps_here
-            counts[start_place * STATES + OUT_OF_RANGE] += out_here
-            if following >= size:
-                break
+            while k < stop and steps[k] >= 0 and ends[k + 1] < until and ok[block + k] != 0:
+                increment = steps[k]
+                counted += increment
+                corrected += corrections[k]
+                below = places[k]
+                out_here += below & 1
+                cells[below & -2] += increment
+                cells[below | 1] += uppers[k]
+                k += 1
+            if k > started:
+                amounts[start_place] += counted * MILLION + corrected
+                metereds[start_place] += counted * MILLION
+                counts[start_place * STATES + STEP] += k - started
+                counts[start_place * STATES + OUT_OF_RANGE] += out_here
+                for point in range(points):
+                    metered = cells[2 * point] * MILLION
+                    upper = cells[2 * point + 1]
+                    weights[start_place * points + point] += metered - upper
+                    if point < points - 1:
+                        weights[start_place * points + point + 1] += upper
+                    cells[2 * point] = 0
+                    cells[2 * point + 1] = 0
+                following = block + k
+                last = following - 1
+                start_ms = base_ms + ends[k]
+                if k == stop:
+                    continue
         if ok[following] == 0:
             following += 1
             continue

@@ -124,10 +124,22 @@ class StreamChain:
     def __len__(self) -> int:
         return len(self._links)
 
-    def add(self, link: ChainLink) -> None:
-        """Take in one envelope; the same one twice changes nothing."""
+    @property
+    def oddities(self) -> tuple[int, int]:
+        """Number of equivocations and of envelopes that came late."""
+        return len(self.equivocations), self.late
+
+    def tip(self) -> ChainLink | None:
+        """The envelope that was added last; None where another one follows it."""
+        last = next(reversed(self._links.values()), None)
+        if last is None or any(link.prev == last.identity for link in self._links.values()):
+            return None
+        return last
+
+    def add(self, link: ChainLink) -> bool:
+        """Take in one envelope; whether it is new: the same one twice changes nothing."""
         if link.identity in self._links:
-            return
+            return False
         self._links[link.identity] = link
         known = self.last_time()
         if known is not None and link.t_last < known:
@@ -141,6 +153,7 @@ class StreamChain:
         if twin != link.identity:
             self.equivocations.append((min(twin, link.identity), max(twin, link.identity)))
             self._places[link.epoch, link.seq] = min(twin, link.identity)
+        return True
 
     def link(self, identity: str) -> ChainLink | None:
         """The envelope of that identity, None where it is not here."""
@@ -169,6 +182,10 @@ class StreamChain:
                 return
             current = self._links.get(current.prev)
         yield None
+
+    def begun(self, moment: int) -> int:
+        """Number of envelopes that begin at or before `moment`, ns UTC; it never falls."""
+        return sum(1 for link in self._links.values() if link.t_first <= moment)
 
     def closing(self, end: int) -> ChainLink | None:
         """The first envelope that reaches `end`, None where none does.

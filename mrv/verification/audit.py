@@ -7,7 +7,7 @@ A key counts from the registry fact that enrols it until the one that revokes it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mrv.errors import EvidenceError, MeterprintError
 from mrv.fact import REGISTRY, FactHeader, parse_header
@@ -53,34 +53,42 @@ class ChainFault(EvidenceError):
 
 
 class KeyBook:
-    """The keys of a site, filled while its registry is read."""
+    """The keys of a site, filled while its registry is read.
+
+    A key that was revoked and enrolled again was in force in each of its periods.
+    """
 
     def __init__(self, root: PublicKey) -> None:
         self.root = root
-        self._keys: dict[str, EnrolledKey] = {}
+        self._keys: dict[str, list[EnrolledKey]] = {}
 
     def enrol(self, role: str, vkey: str, seq: int) -> None:
-        """Enter a key; the same text twice keeps its first place."""
+        """Enter a key; one that is in force keeps its place."""
         key = PublicKey.parse(vkey)
-        known = self._keys.get(key.vkey)
-        if known is None or known.revoked_at is not None:
-            self._keys[key.vkey] = EnrolledKey(role, key, seq)
+        periods = self._keys.setdefault(key.vkey, [])
+        if not periods or periods[-1].revoked_at is not None:
+            periods.append(EnrolledKey(role, key, seq))
 
     def revoke(self, vkey: str, seq: int) -> None:
-        """Strike a key out from registry fact `seq` on."""
-        known = self._keys.get(vkey)
-        if known is not None:
-            self._keys[vkey] = EnrolledKey(known.role, known.key, known.enrolled_at, seq)
+        """Strike a key out from registry fact `seq` on; one that is not in force stays as it is."""
+        periods = self._keys.get(vkey, [])
+        if periods and periods[-1].revoked_at is None:
+            periods[-1] = replace(periods[-1], revoked_at=seq)
+
+    def periods(self, key: PublicKey, role: str) -> tuple[EnrolledKey, ...]:
+        """When a key was in force in a role, in order."""
+        return tuple(k for k in self._keys.get(key.vkey, ()) if k.role == role)
+
+    def _latest(self) -> list[EnrolledKey]:
+        return sorted((p[-1] for p in self._keys.values()), key=lambda k: k.enrolled_at)
 
     def of_role(self, role: str) -> tuple[PublicKey, ...]:
         """Keys of a role, also revoked ones, in the order they were enrolled."""
-        found = sorted(self._keys.values(), key=lambda k: k.enrolled_at)
-        return tuple(k.key for k in found if k.role == role)
+        return tuple(k.key for k in self._latest() if k.role == role)
 
     def in_force(self, role: str) -> tuple[PublicKey, ...]:
         """Keys of a role that are not revoked."""
-        found = sorted(self._keys.values(), key=lambda k: k.enrolled_at)
-        return tuple(k.key for k in found if k.role == role and k.revoked_at is None)
+        return tuple(k.key for k in self._latest() if k.role == role and k.revoked_at is None)
 
     def agent(self, name: str) -> tuple[PublicKey, ...]:
         """Keys an agent of that name signs with."""

@@ -51,7 +51,7 @@ def settled(plant):
         for name, result in sorted(engine.results.items()):
             if result.state is BatchState.FINAL:
                 return name
-        seen = engine.wait_change(version, 120)
+        seen = engine.changes.wait(version, 120)
         assert seen > version, "the plant stands still"
         version = seen
 

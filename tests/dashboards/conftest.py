@@ -28,7 +28,7 @@ def plant(tmp_path_factory):
     thread.start()
     version = 0
     while not any(r.state is BatchState.FINAL for r in demo.site.engine.results.values()):
-        seen = demo.site.engine.wait_change(version, 120)
+        seen = demo.site.engine.changes.wait(version, 120)
         assert seen > version, "the demo plant stands still"
         version = seen
     yield demo, server.url

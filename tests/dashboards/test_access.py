@@ -54,7 +54,7 @@ def guarded(tmp_path_factory):
         "t",
     )
     while "b 1" not in site.engine.results:
-        site.engine.wait_change(site.engine.version, 1)
+        site.engine.changes.wait(site.engine.changes.version, 1)
     server = PageServer(live, 0, door=Door(Accounts(folder / "users")))
     yield server.url, tokens, folder
     server.stop()

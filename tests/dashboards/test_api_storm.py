@@ -56,7 +56,7 @@ def accounts(tmp_path_factory):
 
 
 def application(live, door):
-    read = ReadModel(RunningSite(live), live.site.engine.wait_change)
+    read = ReadModel(RunningSite(live), live.site.engine.changes.wait)
     return create_app(read, lambda: metrics_text(live), door)
 
 

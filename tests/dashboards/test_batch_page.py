@@ -7,6 +7,7 @@ import io
 import json
 import time
 from fractions import Fraction
+from urllib.parse import quote
 
 import pytest
 
@@ -15,7 +16,7 @@ from dashboards.code_words import component, lack, wait
 from dashboards.provenance import runs_of
 from footprint.batch import BatchResult, BatchState, Part, SourceResult
 from footprint.bundle import needs_of
-from footprint.timeline import Batch
+from footprint.stated_batches import Batch
 from footprint.verify import main as verify
 from mrv.measurement.uncertainty import Components
 from mrv.reporting.completeness import ChainLink
@@ -72,16 +73,20 @@ def indexes(epoch, first, last):
 
 def test_a_run_has_no_hole():
     runs = runs_of([link(4), link(2), link(1), link(1, "f")], indexes, {"e2": 9}.get)
-    shape = [(r.first.epoch, r.first.seq, r.last.seq, r.indices) for r in runs]
+    shape = [(r.links[0].epoch, r.links[0].seq, r.links[-1].seq, r.indices) for r in runs]
     assert shape == [("e", 1, 2, (7, 9)), ("f", 1, 1, (None,)), ("e", 4, 4, (None,))]
-    row = runs[0].to_json()
+    row = runs[0].summary().to_json()
     assert (row["envelopes"], row["first_index"], row["last_identity"]) == (2, 7, "e2")
 
 
 class Words:
     """A page that gives codes back."""
 
-    plant = None
+    def has_instrument(self, name):
+        return False
+
+    def meters(self, asked, anchor):
+        return f"/meters#{quote(anchor, safe='')}"
 
     def code(self, family, name):
         return f"{family} {name}"

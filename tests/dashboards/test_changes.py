@@ -43,7 +43,7 @@ async def never():
 def test_a_stream_tells_the_figure_of_each_batch_that_changed(tmp_path):
     plant = Plant(tmp_path / "site", random.Random(4))
     site = plant.site
-    read = ReadModel(Shown(site), site.engine.wait_change)
+    read = ReadModel(Shown(site), site.engine.changes.wait)
 
     async def follow():
         changes = Changes(read)
@@ -52,18 +52,18 @@ def test_a_stream_tells_the_figure_of_each_batch_that_changed(tmp_path):
             body = {"id": "s", "line": "l0", "t": str(10**9), "batch": "B", "event": "start"}
             site.events.take({**body, "product": "p"}, "t")
             await asyncio.to_thread(site.refresh)
-            while (await next_of(told))[-1] != ("change", site.engine.version):
+            while (await next_of(told))[-1] != ("change", site.engine.changes.version):
                 pass
             for _ in range(3):
                 plant.read()
                 site.journal.append(plant.held)
                 plant.held.clear()
-                before = site.engine.version
+                before = site.engine.changes.version
                 await asyncio.to_thread(site.refresh)
-                if site.engine.version == before:
+                if site.engine.changes.version == before:
                     continue
                 *figures, last = await next_of(told)
-                assert last == ("change", site.engine.version)
+                assert last == ("change", site.engine.changes.version)
                 result = site.engine.results["B"]
                 assert [(kind, row["batch"]) for kind, row in figures] == [("footprint", "B")]
                 assert figures[0][1]["footprint"] == decimal_text(result.footprint)
@@ -77,7 +77,7 @@ def test_a_stream_tells_the_figure_of_each_batch_that_changed(tmp_path):
 
 def test_a_slow_stream_hears_what_it_missed_as_far_as_it_is_kept(tmp_path):
     plant = Plant(tmp_path / "site", random.Random(4))
-    changes = Changes(ReadModel(Shown(plant.site), plant.site.engine.wait_change))
+    changes = Changes(ReadModel(Shown(plant.site), plant.site.engine.changes.wait))
     plant.site.close()
     for version in range(1, KEPT + 10):
         changes._said.append((version, f"id: {version}\n\n"))

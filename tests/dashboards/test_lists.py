@@ -36,7 +36,7 @@ def history(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(history):
-    return ReadModel(Shown(history), history.site.engine.wait_change)
+    return ReadModel(Shown(history), history.site.engine.changes.wait)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def rules_of_the_engine():
     for folder in ("footprint", "mrv"):
         for file in (REPO / folder).rglob("*.py"):
             text = file.read_text()
-            rules |= set(re.findall(r'(?:Finding\(|_find\()\s*"([a-z_]+)"', text))
+            rules |= set(re.findall(r'(?:Finding\(|_find\((?:fact, )?)\s*"([a-z_]+)"', text))
     return rules - {"unknown_batch_tag"}  # of the books, which no page shows
 
 

@@ -60,7 +60,7 @@ def _ingest(tmp_path, plant):
     live.batch_event(base, "t")
     version = 0
     while site.engine.reading_count < 20:
-        seen = site.engine.wait_change(version, 60)
+        seen = site.engine.changes.wait(version, 60)
         assert seen > version, "nothing arrives"
         version = seen
     running.terminate()

@@ -16,8 +16,8 @@ from meterprint.site import open_site
 from mrv.envelope import Clock, ClockState
 from mrv.receipt import parse_receipt
 from mrv.verification.note import open_note
+from tests.faults.drilled_site import prepare
 from tests.faults.processes import AGENT, CHANNEL, STEP_NS, STREAM, S, reading, table
-from tests.faults.test_kill import prepare
 
 CLOCK = Clock(ClockState.SYNCHRONISED, 5, "test")
 EACH = 20

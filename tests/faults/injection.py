@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
-from scripts.servers import find
+from scripts.machine import find
 from tests.conftest import REPO
 from tests.faults.figures import Progress, reached
 from tests.faults.injected import GIVEN_UP

@@ -25,7 +25,8 @@ from mrv.envelope import Clock, ClockState, parse
 from mrv.quantity import exact_number
 from mrv.verification.note import SecretKey, split
 from tests.conftest import missing
-from tests.faults.test_kill import FACTOR, PLANT, SITE
+from tests.faults.drilled_site import FACTOR, PLANT
+from tests.faults.processes import SITE
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 S = 10**9

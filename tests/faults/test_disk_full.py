@@ -19,13 +19,14 @@ from ingest.projector import Projector
 from ingest.quarantine import Quarantine, QuarantineError, Refused
 from ingest.session import Session
 from ingest.subscriber import Subscriber
-from scripts.servers import find
+from scripts.machine import find
 from tests.conftest import missing
 from tests.faults.direct import Direct
+from tests.faults.drilled_plant import Plant
+from tests.faults.drilled_site import expected, outcome, prepare
 from tests.faults.figures import reached
 from tests.faults.injection import why_not
 from tests.faults.processes import AGENT, Role
-from tests.faults.test_kill import Plant, expected, outcome, prepare
 from tests.faults.test_network import TOTAL, Rig
 
 ENOSPC_CALLS = int(os.environ.get("METERPRINT_ENOSPC", "3"))

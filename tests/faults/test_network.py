@@ -20,10 +20,10 @@ from ingest.subscriber import Subscriber
 from meterprint.site import open_site
 from mrv.envelope import Clock, ClockState
 from tests.conftest import missing
+from tests.faults.drilled_site import expected, outcome, prepare
 from tests.faults.figures import reached
 from tests.faults.processes import AGENT, CHANNEL, STREAM, reading, table
 from tests.faults.proxy import Proxy
-from tests.faults.test_kill import expected, outcome, prepare
 
 ENVELOPES = int(os.environ.get("METERPRINT_NETWORK_ENVELOPES", "160"))
 CUTS = int(os.environ.get("METERPRINT_NETWORK_CUTS", "1"))

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from tests.faults.direct import Direct
+from tests.faults.drilled_site import expected, outcome, readings_in
 from tests.faults.processes import CHANNEL, STEP_NS, reading
-from tests.faults.test_kill import expected, outcome, readings_in
 
 TOTAL = 3200
 HOUR = 3600 * 10**9

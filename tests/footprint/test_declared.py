@@ -10,7 +10,7 @@ import pytest
 
 from footprint.batch import BatchState
 from footprint.plant_reading import read_plant
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 from tests.footprint.test_engine import PLANT, S, World, steady
 
 

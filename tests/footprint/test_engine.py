@@ -25,7 +25,7 @@ from mrv.column import Column
 from mrv.envelope import Clock, ClockState, Envelope, Event, Head
 from mrv.errors import MeterprintError
 from mrv.fact import Fact, FactHeader
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 
 S = 10**9
 PLANT = {
@@ -418,7 +418,7 @@ def test_an_exchange_is_a_finding_with_its_registers():
     world.state("registry", "instrument_exchanged", "m", body, 150 * S)
     engine = world.engine()
     found = [f for f in engine.batch("b1").findings if f.rule == "exchange"]
-    assert found == [f for f in engine.knowledge.all_findings() if f.rule == "exchange"]
+    assert found == [f for f in engine.knowledge.registry_findings() if f.rule == "exchange"]
     assert found[0].numbers == (("closing_e", "1200"), ("opening_e", "0"), ("ratio", "40"))
     assert found[0].at == 150 * S
 

@@ -15,7 +15,7 @@ from footprint.catalogue import Catalogue, FactorError, FactorRequest
 from footprint.combustion import combustion_factor
 from footprint.exact import decimal_text
 from footprint.factor import COLUMNS, Factor, factor_from_row, read_rows, row_of
-from footprint.timeline import millionths
+from footprint.stated_batches import millionths
 from ingest.batch_events import read_event
 from mrv.errors import InputError, MeterprintError
 from mrv.quantity import exact_number

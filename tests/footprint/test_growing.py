@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from footprint.authority import ALL_TIME, Authority
 from footprint.growing import WINDOWS
 from footprint.intake import MemoryReadings
-from footprint.metering import NEAR, Meter
+from footprint.metering import Meter
+from footprint.neighbours import NEAR
 from footprint.plant import Register
-from footprint.restatement import reach
+from footprint.restatement import reach_of
 from footprint.stretch import FOREVER, Stretch
-from footprint.timeline import OPEN
-from ingest.engine_shell import NEAR as BEFORE
 from mrv.channel import AssuranceTier
 from mrv.envelope import Clock, ClockState, Column, Envelope
 from mrv.interval import NS_PER_MS
@@ -108,11 +107,9 @@ class Counter:
         return rows
 
 
-def reach_of(readings, meter, first, last):
+def reached(counter, meter, first, last):
     """Time that readings in [first, last] may change, as the live engine finds it."""
-    near = readings.read(KEY, first, last + 1, BEFORE)
-    low, high = reach([t for t, ok in zip(near.t, near.ok, strict=True) if ok], first, last)
-    return low, high if high == OPEN else max(high, meter.reaches(last))
+    return reach_of(counter.readings, KEY, first, last, meter.reaches)
 
 
 def end_of(meter):
@@ -136,7 +133,7 @@ def test_a_window_that_grows_holds_what_one_added_up_anew_holds(seed):
         rows = counter.take()
         if rows:
             first, last = rows[0][0], rows[-1][0]
-            live.forget(*reach_of(counter.readings, live, first, last), first)
+            live.forget(*reached(counter, live, first, last), first)
         if live.span() is None or choice.random() < 0.3:
             continue
         now = end_of(live)

@@ -16,7 +16,7 @@ from mrv.interval import NS_PER_MS
 from mrv.measurement.activity import LawParameters, counter_windows
 from mrv.measurement.anchor import sure_after, sure_before
 from mrv.series import Series
-from tests.footprint.test_growing import KEY, REGISTER, Counter, S, reach_of, stretches_of
+from tests.footprint.test_growing import KEY, REGISTER, Counter, S, reached, stretches_of
 
 EXAMPLES = int(os.environ.get("METERPRINT_SURE", "80"))
 SPEAKS = (Authority(0, ALL_TIME, KEY, AssuranceTier.AGENT_SIGNED),)
@@ -75,7 +75,7 @@ def test_late_readings_change_nothing_out_of_their_reach(seed, kind):
     if not rows:
         return
     first, last = rows[0][0], rows[-1][0]
-    low, high = reach_of(counter.readings, meter(), first, last)
+    low, high = reached(counter, meter(), first, last)
     after = meter().windows(cuts)
     for window, old, new in zip(itertools.pairwise(cuts), before, after, strict=True):
         if window[1] <= low or window[0] > high:

@@ -27,9 +27,10 @@ def meters_of(world):
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(0, 10**9), questions, sizes)
-def test_a_question_is_answered_alone_as_among_others(seed, asked, portion):
+@given(st.integers(0, 10**9), questions, st.lists(moments, max_size=8), sizes)
+def test_a_question_is_answered_alone_as_among_others(seed, asked, beside, portion):
     asked = [tuple(cut * MS for cut in cuts) for cuts in asked]
+    beside = [moment * MS for moment in beside]
     world = world_of(seed)
     first, most = portion
     for alone, together in zip(meters_of(world), meters_of(world), strict=True):
@@ -37,9 +38,13 @@ def test_a_question_is_answered_alone_as_among_others(seed, asked, portion):
             patch.object(sweep, "FIRST_NS", first),
             patch.object(sweep, "MOST_READINGS", most),
         ):
-            together.sweep(asked)
+            together.sweep(asked, beside)
         for cuts in asked:
             assert together.windows(cuts) == alone.windows(cuts), cuts
+        if together.key is not None and together.register.kind != "gauge":
+            assert None not in map(together._near.of, beside), "what was foreseen is remembered"
+        for moment in beside:
+            assert together.near(moment) == alone.near(moment), moment
 
 
 @settings(max_examples=40, deadline=None)
@@ -73,8 +78,12 @@ def test_what_lies_side_by_side_is_read_once():
     meter._readings = Counting()
     side_by_side = [(n * 10_000 * MS, (n + 1) * 10_000 * MS) for n in range(50)]
     across = [(n * 30_000 * MS, (n + 1) * 30_000 * MS) for n in range(15)]
-    meter.sweep([*side_by_side, *across, (0, 70_000 * MS, 95_000 * MS)])
+    beside = [n * 10_000 * MS for n in range(51)]
+    meter.sweep([*side_by_side, *across, (0, 70_000 * MS, 95_000 * MS)], beside)
     assert asked == [(0, 500_000 * MS)]
+    assert all(meter.near(moment) for moment in beside)
     assert all(meter.knows(window) for window in across)
-    meter.sweep(across)
+    meter.sweep(across, beside)
     assert len(asked) == 1
+    meter.trim(16)
+    assert meter.remembered <= 32, "nothing that was foreseen stays for ever"

@@ -26,7 +26,7 @@ from ingest.projector import Projector
 from ingest.quarantine import Quarantine
 from mrv.envelope import parse
 from mrv.verification.note import SecretKey, split
-from scripts.servers import influxd_path
+from scripts.influxd_builds import influxd_path
 from scripts.telegraf import telegraf_path
 from tests.conftest import missing
 

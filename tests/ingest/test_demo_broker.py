@@ -13,8 +13,8 @@ from ingest.receiver import Receiver
 from ingest.subscriber import Subscriber
 from meterprint.site import open_site
 from mrv.envelope import Clock, ClockState
+from tests.faults.drilled_site import prepare
 from tests.faults.processes import AGENT, CHANNEL, STREAM, reading, table
-from tests.faults.test_kill import prepare
 
 READINGS = 1600
 

@@ -15,7 +15,7 @@ from edge_agent.chain import StreamChain
 from edge_agent.source import RawReading
 from footprint.engine import Engine
 from footprint.plant_reading import read_plant
-from ingest import result_store
+from ingest import computing, result_store
 from ingest.engine_shell import EngineShell
 from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
@@ -25,7 +25,7 @@ from mrv.envelope import Clock, ClockState, parse
 from mrv.fact import REGISTRY
 from mrv.measurement.activity import PYTHON
 from mrv.verification.note import SecretKey, identity, sign, split
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 
 S = 10**9
 METERS = ("m0", "m1", "air")
@@ -403,10 +403,14 @@ def test_the_live_engine_ends_where_a_full_computation_ends(tmp_path_factory, se
 
 
 @settings(max_examples=3, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_many_batches_restated_at_once_end_where_a_full_computation_ends(tmp_path_factory, seed):
+@given(seed=st.integers(0, 2**32), together=st.sampled_from((2, 7, 200)))
+def test_many_batches_restated_at_once_end_where_a_full_computation_ends(
+    tmp_path_factory, seed, together
+):
     choice = random.Random(seed)
     plant = Plant(tmp_path_factory.mktemp("site"), choice)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(computing, "AHEAD", together)
     try:
         for _ in range(25):
             for act in [plant.read] * 4 + [plant.batch] * 2:
@@ -423,6 +427,7 @@ def test_many_batches_restated_at_once_end_where_a_full_computation_ends(tmp_pat
                 plant.reopen()
             agrees(plant.site)
     finally:
+        patch.undo()
         plant.site.close()
 
 

@@ -119,7 +119,7 @@ def test_lanes_give_every_entry_once_whatever_comes_in_between(tmp_path):
 @pytest.fixture(params=INFLUXDS)
 def mortal(request, tmp_path):
     from scripts.influx_servers import influx_server
-    from scripts.servers import influxd_path
+    from scripts.influxd_builds import influxd_path
 
     if not influxd_path(request.param).exists():
         missing(f"influxd {request.param}")

@@ -278,6 +278,38 @@ def test_a_forgotten_reading_is_gone_and_its_neighbours_and_twins_stay(address):
     store.close()
 
 
+@pytest.mark.influx
+def test_neighbours_of_a_forgotten_reading_outlive_a_kill_before_they_are_written_again(
+    address, tmp_path
+):
+    """A point loses no single reading: its time is deleted, what stays there is written again."""
+    owed = tmp_path / "owed.lp"
+    rows = [(10, 1), (20, 2), (20, 3), (25, 5), (30, 4)]
+    with Proxy(address) as proxy:
+        store = open_store(proxy.address, owed=owed)
+        store.append([chunk(rows)])
+        proxy.answers.append((503, {}, b"no"))  # after it has deleted
+        with pytest.raises(InfluxError):
+            store.forget([chunk([(20, 3), (30, 4)])])
+        assert values(store) == [1, 5, 4]
+        store.close()  # as a kill leaves it
+        proxy.answers.append((503, {}, b"no"))
+        store = open_store(proxy.address, owed=owed)
+        with pytest.raises(InfluxError):
+            store.append([])
+        store.append([])
+        assert values(store) == [1, 2, 5, 4]
+        assert not owed.exists()
+        store.close()
+
+
+def test_what_is_owed_and_cannot_be_read_is_named(tmp_path):
+    owed = tmp_path / "owed.lp"
+    owed.write_bytes(b"\xff\xfe")
+    with pytest.raises(MeterprintError, match=r"owed\.lp"):
+        InfluxStore.at(InfluxAddress("http://127.0.0.1:9"), "s", owed=owed)
+
+
 def test_a_broken_list_of_parked_points_is_named(tmp_path):
     path = tmp_path / "parked.json"
     path.write_text(json.dumps({"points": []}))

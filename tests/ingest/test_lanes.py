@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.lanes import Lanes
+from ingest.lanes import ITEM_BYTES, Lanes
 
 PUTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=40)
 
@@ -79,7 +80,7 @@ def test_a_full_lane_holds_back_its_own_agent_and_no_other():
 
 
 def test_lanes_are_bounded_in_bytes_and_together_but_an_empty_one_lets_one_in():
-    lanes = Lanes(lane_bytes=100, total_bytes=150)
+    lanes = Lanes(lane_bytes=100, total_bytes=150 + 2 * ITEM_BYTES)
     first, second = fill(lanes, "a", 4, 40), fill(lanes, "b", 4, 40)
     await_waiting(lanes, 3)
     assert lanes.put("c", "huge", 1000)
@@ -98,3 +99,25 @@ def test_closing_wakes_whoever_waits():
     waiter.join(5)
     assert results == [False]
     assert lanes.take(1, idle=60, share=60) is None
+
+
+def test_many_names_do_not_make_room_without_end():
+    """A stranger may give each message a name of its own: past the bound every put waits."""
+    cost = 1000 + ITEM_BYTES
+    lanes = Lanes(total_bytes=6 * cost, spare_bytes=4 * cost)
+    names = itertools.count()
+    thread = threading.Thread(
+        target=lambda: [lanes.put(f"name-{next(names)}", "x", 1000) for _ in range(50)], daemon=True
+    )
+    thread.start()
+    await_waiting(lanes, 10)
+    assert not threading.Event().wait(0.05)
+    assert len(lanes) == 10
+    taken = []
+    while len(taken) < 50:
+        some = lanes.take(7, idle=5, share=0)
+        assert some
+        assert len(lanes) <= 10
+        taken += some
+    thread.join(5)
+    assert not thread.is_alive()

@@ -24,7 +24,8 @@ from mrv.envelope import Clock, ClockState, parse
 from mrv.errors import InputError, MeterprintError
 from mrv.verification.note import SecretKey, identity, sign, split
 from tests.conftest import REPO
-from tests.faults.test_kill import FACTOR, PLANT, SITE
+from tests.faults.drilled_site import FACTOR, PLANT
+from tests.faults.processes import SITE
 
 S = 10**9
 

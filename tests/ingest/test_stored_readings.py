@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from footprint.intake import MemoryReadings
-from ingest import durable, manifest, segment_writer, series_parquet
+from ingest import channel_page, durable, manifest, segment_writer, series_parquet
+from ingest import stored_readings as module
 from ingest.series_parquet import ParquetStore
 from ingest.stored_readings import StoredReadings
 from mrv.column import Column
@@ -109,7 +111,9 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
             start = choice.randint(0, 2000) * S
             end = start + choice.choice((0, S, 50 * S, 900 * S))
             margin = choice.choice((0, 1, 4))
-            seen = rows(stored.read(key, start, end, margin))
+            many = choice.choice((0, 10, 100_000))
+            with patch.object(module, "MOST_ROWS", many):  # readings from which it reads once
+                seen = rows(stored.read(key, start, end, margin))
             assert seen == rows(held.read(key, start, end, margin)), (start, end, margin)
     if choice.random() < 0.5:
         stored.look(1)  # at all streams at once, or each by itself
@@ -220,6 +224,44 @@ def test_many_streams_looked_at_at_once_are_as_odd_as_each_by_itself(tmp_path_fa
         assert chain.forks() == plain.forks()
         assert chain.new_starts() == plain.new_starts()
     stored.store.close()
+
+
+def test_pages_of_all_channels_together_are_bounded_and_go_with_the_site(tmp_path, monkeypatch):
+    monkeypatch.setattr(channel_page, "ALL_ROWS", 100)
+    stored = StoredReadings(ParquetStore(tmp_path))
+    held = MemoryReadings()
+    keys = [SeriesKey("a", "s", f"m{n}.e") for n in range(12)]
+    made = []
+    for seq in range(3):
+        name = identity(0, seq)
+        at = (100 + 20 * seq) * S
+        columns = [
+            Column(key.channel, at, [0] + [S] * 9, list(range(10)), [""] * 10) for key in keys
+        ]
+        prev = identity(0, seq - 1) if seq else ""
+        envelope = Envelope(
+            "x", "a", "s", f"{0:016x}", seq, prev, at + 10 * S, at, "b", GOOD, "c", tuple(columns)
+        )  # fmt: skip
+        made.append((name, envelope))
+    for name, envelope in made:
+        stored.add_envelope(name, envelope)
+        held.add_envelope(name, envelope)
+    stored.seal(3, made[-1][0])
+    for _ in range(3):
+        for key in keys:
+            for at in (105 * S, 130 * S):
+                seen = rows(stored.read(key, at, at, 2))
+                assert seen == rows(held.read(key, at, at, 2))
+            assert 0 < stored._pages.rows <= 100
+            page = stored._pages.get(key)
+            assert page is not None
+            assert page.rows.t.base is None, "a page holds no row group in memory"
+    stored.chain("a", "s").walk(100 * S, 130 * S)
+    stored.store.close()
+    stored.let_go()
+    assert (len(stored._pages), stored._pages.rows) == (0, 0)
+    assert (stored.store._segments._bytes, stored.store._segments._groups) == (0, {})
+    assert (stored._links._links, stored._links._rows) == (0, 0)
 
 
 def test_a_second_process_reads_what_the_first_writes_and_writes_nothing(tmp_path):

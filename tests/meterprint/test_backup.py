@@ -10,12 +10,17 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edge_agent.outbox import Outbox, Outgoing
 from ingest.facts import load_facts
 from ingest.rotation import rotate
+from meterprint import backup as module
 from meterprint.backup import backup, restore
+from meterprint.cli import app
 from meterprint.site import open_journal, open_site
 from mrv.errors import InputError
 from mrv.verification.checkpoint import parse_checkpoint
@@ -184,3 +189,78 @@ def test_a_backup_of_version_1_is_restored_and_upgraded(tmp_path):
     assert again.size == size + 3
     again.close()
     assert not list((tmp_path / "again").glob("journal-v1*"))
+
+
+def damaged_outbox(path):
+    """An outbox of an agent that the disk has changed, and what of it was set aside before."""
+    outbox = Outbox(path)
+    outbox.commit([Outgoing("l", "e", n, f"{n:064x}", os.urandom(300), 1) for n in range(200)])
+    outbox.close()
+    aside = path.with_name("outbox-damaged-1.db")
+    shutil.copy(path, aside)
+    for file in (path, aside):
+        data = bytearray(file.read_bytes())
+        data[4096 : len(data) // 2] = b"\xa5" * (len(data) // 2 - 4096)
+        file.write_bytes(data)
+    aside.with_name(aside.name + "-wal").write_bytes(b"what was in its log")
+    return aside
+
+
+def test_a_damaged_outbox_is_backed_up_as_it_is_and_keeps_nobody_from_a_backup(site, tmp_path):
+    path = site.state / "agents" / "gw" / "outbox.db"
+    aside = damaged_outbox(path)
+    report = backup(site.state, tmp_path / "b.zip")
+    assert report.damaged == ("agents/gw/outbox.db",)
+    restore(tmp_path / "b.zip", tmp_path / "again")
+    for file in (path, aside, aside.with_name(aside.name + "-wal")):
+        assert (tmp_path / "again" / file.relative_to(site.state)).read_bytes() == file.read_bytes()
+    answer = CliRunner().invoke(
+        app, ["backup", str(tmp_path / "c.zip"), "--state", str(site.state)]
+    )
+    assert answer.exit_code == 0
+    assert "agents/gw/outbox.db is damaged" in answer.output
+
+
+def test_a_file_that_changes_while_it_is_backed_up_spoils_no_backup(site, tmp_path, monkeypatch):
+    accounts = site.state / "users"
+    accounts.write_text("before\n")
+    summed = module._sha256
+
+    def changed_meanwhile(path):
+        found = summed(path)
+        accounts.write_text(f"{found}\n")
+        return found
+
+    monkeypatch.setattr(module, "_sha256", changed_meanwhile)
+    backup(site.state, tmp_path / "b.zip")
+    monkeypatch.undo()
+    restore(tmp_path / "b.zip", tmp_path / "again")
+    assert (tmp_path / "again" / "users").read_text() == "before\n"
+
+
+def test_what_was_restored_is_on_the_disk_before_it_takes_its_name(site, tmp_path, monkeypatch):
+    synced = set()
+    fsync = os.fsync
+
+    def noted(descriptor):
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    backup(site.state, tmp_path / "b.zip")
+    monkeypatch.setattr(os, "fsync", noted)
+    restore(tmp_path / "b.zip", tmp_path / "again")
+    part = tmp_path / "again.restoring"
+    names = zipfile.ZipFile(tmp_path / "b.zip").namelist()
+    wanted = {str(part / name) for name in names if name != "backup.json"}
+    assert wanted <= synced
+    assert {str(part), str(part / "keys"), str(tmp_path)} <= synced
+
+
+def test_a_backup_may_be_restored_into_the_folder_one_stands_in(site, tmp_path, monkeypatch):
+    backup(site.state, tmp_path / "b.zip")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    answer = CliRunner().invoke(app, ["restore", str(tmp_path / "b.zip"), "--state", "."])
+    assert answer.exit_code == 0, answer.output
+    assert open_journal(here).verify() == []

@@ -103,7 +103,7 @@ def test_what_somebody_changed_is_put_right(influxd):
 @pytest.mark.parametrize("version", INFLUXDS)
 def test_a_new_server_gets_its_first_user_from_files(version, tmp_path):
     from scripts.influx_servers import PASSWORD, Influxd
-    from scripts.servers import influxd_path
+    from scripts.influxd_builds import influxd_path
 
     if not influxd_path(version).exists():
         missing(f"influxd {version}")

@@ -30,8 +30,8 @@ from mrv.verification.checkpoint import parse_checkpoint
 from mrv.verification.merkle import Frontier, Tree, verify_inclusion
 from mrv.verification.note import SecretKey, open_note, split
 from tests.conftest import REPO
+from tests.faults.drilled_site import FACTOR, PLANT
 from tests.faults.processes import AGENT, SITE, reading, table
-from tests.faults.test_kill import FACTOR, PLANT
 from tests.ingest.journals import draft
 
 VERSION_1 = """

@@ -14,7 +14,7 @@ from meterprint.site import open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
 from mrv.envelope import Clock, ClockState, Head, parse
 from mrv.verification.note import SecretKey, identity, sign, split
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 from tests.footprint.test_engine import PLANT
 
 S = 10**9

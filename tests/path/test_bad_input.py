@@ -14,7 +14,7 @@ from mrv.channel import AssuranceTier
 from mrv.errors import InputError
 from mrv.fact import REGISTRY
 from mrv.verification.note import SecretKey
-from tests.faults.test_kill import FACTOR
+from tests.faults.drilled_site import FACTOR
 from tests.footprint.test_engine import steady
 from tests.path.small_site import S, SmallSite
 
