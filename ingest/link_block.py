@@ -6,7 +6,7 @@ from disk in one read, and a walk along an unbroken run is one search.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,9 @@ import pyarrow as pa
 from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
 from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
+
+Closing = tuple[bool, int, int, str, int]
+"""(doubted, t_last, seq, identity, row) of a link that reaches a moment."""
 
 
 class Names:
@@ -111,8 +114,8 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
+    def closing(self, end: int) -> Closing | None:
+        """The first link that reaches `end`.
 
         One whose clock was trusted goes before all others.
         """
@@ -122,7 +125,7 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
-    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
+    def _first_of_alike(self, by_end: Any, place: int) -> Closing:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
         doubted = not self._flags[row] & TRUSTED
@@ -171,7 +174,37 @@ class LinkBlock:
         wanted = np.zeros(len(self), bool)
         for epoch, (low, high) in ranges.items():
             wanted |= self._epoch.among([epoch]) & (self.seq >= low) & (self.seq <= high)
-        return [self.link(row) for row in np.flatnonzero(wanted).tolist()]
+        return self.links(np.flatnonzero(wanted))
+
+    def links(self, rows: Any) -> list[ChainLink]:
+        """The links of some rows, as `link` gives them one by one."""
+        names = [name.tobytes().hex() for name in self._identity[rows]]
+        numbers = rows.tolist()
+        flags = self._flags[rows].tolist()
+        columns = zip(
+            [self._epoch.known[code] for code in self._epoch.codes[rows].tolist()],
+            self.seq[rows].tolist(),
+            names,
+            self._prevs(numbers, names),
+            self.t_first[rows].tolist(),
+            self.t_last[rows].tolist(),
+            [bool(flag & TRUSTED) for flag in flags],
+            [bool(flag & STOPS) for flag in flags],
+            self._t[rows].tolist(),
+            self._mono[rows].tolist(),
+            [self._boot.known[code] for code in self._boot.codes[rows].tolist()],
+            strict=True,
+        )
+        return [ChainLink(self._agent, self._stream, *values) for values in columns]
+
+    def _prevs(self, rows: Sequence[int], names: Sequence[str]) -> list[str]:
+        """Identities of the envelopes before those of some rows."""
+        found, last = [], -1
+        for place, row in enumerate(rows):
+            follows = row - 1 == last and row not in self._stated
+            found.append(names[place - 1] if follows and place else self.prev(row))
+            last = row
+        return found
 
     def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
         """Links of some boots."""
