@@ -60,7 +60,7 @@ def _head_of(stream: Any, epoch: Any, seq: Any, identity: Any) -> Head:
     """A row of `head`. Raises TypeError or ValueError where no envelope could name it."""
     if [type(value) for value in (stream, epoch, seq, identity)] != [str, str, int, str]:
         raise TypeError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
-    plain = len(epoch) <= MAX_EPOCH and len(identity) <= MAX_IDENTITY and 0 <= seq
+    plain = len(epoch) <= MAX_EPOCH and len(identity) <= MAX_IDENTITY and seq >= 0
     if not plain or seq > MAX_SAFE_INTEGER or not (epoch + identity).isprintable():
         raise ValueError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
     return Head(epoch, seq, identity)
