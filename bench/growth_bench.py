@@ -202,6 +202,15 @@ def days(history: History) -> dict[str, float]:
         }
 
 
+def first_meters(history: History) -> float:
+    """CPU milliseconds of the first list of meters after a start, nothing warmed before."""
+    app = create_app(ReadModel(Shown(history), history.site.engine.changes.wait), lambda: "")
+    with Asked(app) as client:
+        started = time.process_time()
+        assert client.get("/meters").status_code == 200
+        return (time.process_time() - started) * 1e3
+
+
 def show(row: dict[str, float]) -> None:
     """Print a row of figures."""
     print("  " + "  ".join(f"{name} {value:,.4g}" for name, value in row.items()), flush=True)
@@ -224,6 +233,7 @@ def by_instruments() -> list[dict[str, float]]:
             }
             history.settle()
             row["start_s"] = history.reopen()
+            row["first_meters"] = first_meters(history)
             row |= pages(history)
             row["rss_mb"] = memory()
             rows.append(row)

@@ -5,7 +5,9 @@ another period). An
 envelope is the same whatever the size of the site: one stream's hundred readings, fifty of each of
 its two meters, one a second. A site of 10,000 instruments is 5,000 such streams of 200 agents with
 fifty instruments each, so that an envelope of one stream is followed by 4,999 of others; groups
-that are committed have 200 envelopes, whatever streams those are of. What is measured went the way
+that are committed have 200 envelopes, whatever streams those are of. An envelope is read from its
+text, as ingest reads it: one put together out of numbers drawn ahead would lie side by side in
+memory where there are few streams, and in a site nothing does. What is measured went the way
 everything goes from the verified envelope on: journal, engine, segments that are merged.
 """
 
@@ -22,12 +24,11 @@ import numpy as np
 
 from footprint.plant_reading import read_plant
 from ingest.entry import Draft, EntryKind
+from ingest.envelope_reading import read_envelope
 from ingest.rotation import DEFAULT_POLICY, PART, rotate
 from meterprint.plant_file import PlantFile
 from meterprint.site import Site, open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
-from mrv.column import Column
-from mrv.envelope import Clock, ClockState, Envelope
 from mrv.verification.note import SecretKey, identity, sign
 
 NAME = "bench"
@@ -43,7 +44,6 @@ KEPT = DEFAULT_POLICY.entries + PART
 """Entries of the journal in its database when the oldest are put into a cold file."""
 AGENT_LINES = 25
 """Lines of an agent: fifty instruments on a gateway."""
-CLOCK = Clock(ClockState.SYNCHRONISED, 5, "ntp")
 FACTOR = {
     "id": "grid",
     "name": "grid",
@@ -120,15 +120,11 @@ class Stream:
         """The next envelope of a hundred readings, signed."""
         if not self._drawn:
             self._draw()
-        columns, texts = [], []
-        for kind, t0, steps, shown in zip(("own", "share"), *self._drawn.pop(), strict=True):
-            quality = [""] * ROWS
-            channel = f"{kind}{self.number}.e"
-            columns.append(Column(channel, t0, steps, shown, quality))
-            texts.append(
-                f'{{"ch":"{channel}","t0":"{t0}","dt":{_encode(steps).decode()},'
-                f'"v":{_encode(shown).decode()},"q":{QUALITY}}}'
-            )
+        texts = [
+            f'{{"ch":"{kind}{self.number}.e","t0":"{t0}","dt":{_encode(steps).decode()},'
+            f'"v":{_encode(shown).decode()},"q":{QUALITY}}}'
+            for kind, t0, steps, shown in zip(("own", "share"), *self._drawn.pop(), strict=True)
+        ]
         self.t += ROWS * STEP_S * S
         after = '"after":null,' if self._seq == 0 else ""
         agent, stream = self._key.name, f"line-{self.number}"
@@ -140,12 +136,9 @@ class Stream:
             f'"cols":[{",".join(texts)}],"ev":[]}}\n'
         ).encode()
         name = identity(text)
-        envelope = Envelope(
-            NAME, agent, stream, self._epoch, self._seq, self._prev, self.t, self.t - START, "b",
-            CLOCK, self._cfg, tuple(columns),
-        )  # fmt: skip
         self._prev, self._seq = name, self._seq + 1
-        return Draft(EntryKind.ENVELOPE, sign(text, self._key), name, envelope=envelope)
+        note, envelope = sign(text, self._key), read_envelope(text)
+        return Draft(EntryKind.ENVELOPE, note, name, envelope=envelope)
 
 
 class History:

@@ -108,8 +108,10 @@ def _entry_findings(
     """Tables that say another serial number, meaning or ratio than plant and exchanges do."""
     exchanges = knowledge.exchanges(instrument)
     serials = {v.instrument.serial for v in versions} | {e.serial for e in exchanges if e.serial}
-    ratios = {v.instrument.ratio for v in versions} | {e.ratio for e in exchanges}
-    meanings = {v.meaning for v in versions}
+    installed = [v.instrument.ratio for v in versions]
+    # lists, as there are one or two of each, and a fraction takes longer to hash than to compare
+    ratios = [*installed, *(e.ratio for e in exchanges)]
+    meanings = [v.meaning for v in versions]
     found = set()
 
     def _find(rule: str, **numbers: str) -> None:
@@ -121,15 +123,15 @@ def _entry_findings(
         if entry.serial not in serials:
             _find("serial_differs", stated=", ".join(sorted(serials)), seen=entry.serial)
         if seen not in meanings:
-            stated = ", ".join(sorted(map(_text, meanings)))
+            stated = ", ".join(sorted(map(_text, set(meanings))))
             _find("channel_meaning_differs", stated=stated, seen=_text(seen))
         if entry.ratio not in ratios:
-            installed = ", ".join(sorted(str(v.instrument.ratio) for v in versions))
-            _find("ratio_differs", installed=installed, agent=str(entry.ratio))
-    told = {entry.ratio for entry in entries}
-    for ratio in sorted({v.instrument.ratio for v in versions} - told):
-        if told:
-            _find("ratio_differs", installed=str(ratio), agent=", ".join(map(str, sorted(told))))
+            listed = ", ".join(sorted(map(str, installed)))
+            _find("ratio_differs", installed=listed, agent=str(entry.ratio))
+    told = [entry.ratio for entry in entries]
+    for ratio in sorted({ratio for ratio in installed if told and ratio not in told}):
+        agent = ", ".join(map(str, sorted(set(told))))
+        _find("ratio_differs", installed=str(ratio), agent=agent)
     return found
 
 
@@ -142,15 +144,15 @@ def _choose(
 ) -> tuple[tuple[SeriesKey, AssuranceTier] | None, set[Finding]]:
     """The channel that speaks while a plant model holds; a table that fits none is not used."""
     found: set[Finding] = set()
-    known = {v.meaning for v in versions}
+    known = [v.meaning for v in versions]
     usable: list[tuple[SeriesKey, AssuranceTier]] = []
     for source in sources:
-        seen = {(e.kind.value, e.unit, e.resolution) for _, e in source.tables}
+        seen = [(e.kind.value, e.unit, e.resolution) for _, e in source.tables]
         tier = max(entry.tier for _, entry in source.tables)
         if tier.value not in version.plant.policy.admissible:
             numbers = (("tier", tier.value),)
             found.add(Finding("tier_not_admissible", subject, 0, Severity.ERROR, numbers))
-        elif version.meaning in seen and seen <= known:
+        elif version.meaning in seen and all(meaning in known for meaning in seen):
             usable.append((source.key, tier))
     if not usable:
         return None, found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 
@@ -16,9 +17,10 @@ from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from footprint.true_times import Gap, TrueTimes, stated_gaps
 from mrv.channel import Channel, ChannelTable
-from mrv.column import Column
+from mrv.column import Column, column_bounds
 from mrv.envelope import Envelope
-from mrv.reporting.completeness import StreamChain, chain_link
+from mrv.reporting.clock_watch import ClockWatch
+from mrv.reporting.completeness import Bounds, StreamChain, chain_link
 from mrv.reporting.mending import Mending
 from mrv.series import Series, SeriesKey
 
@@ -34,6 +36,39 @@ def series_of(items: Sequence[tuple[int, Row]]) -> Series:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The columns of an envelope as they were taken in, one after the other."""
+
+    keys: Sequence[SeriesKey]
+    """Their channels; the same objects at each envelope that names the same ones."""
+    bounds: Sequence[Bounds]
+    """Times of their first and last readings, ns UTC."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What an envelope of a stream is held against.
+
+    All that has to be looked up of a stream is found at once: most envelopes name the channels of
+    the one before, under the same table, and with thousands of streams each look-up is a walk
+    through memory nobody has used for a while.
+    """
+
+    chain: StreamChain
+    """Its envelopes."""
+    watch: ClockWatch
+    """Its clocks."""
+    tally: Tally
+    """The count of its agent's envelopes."""
+    cfg: str | None = None
+    """Table of the envelope before; None = there was none."""
+    channels: Sequence[str] = ()
+    """Channels that are known as delivered under that table."""
+    keys: Sequence[SeriesKey] = ()
+    """Their keys."""
+
+
 class EnvelopeIndex(ABC):
     """Sources, chains and tagged amounts, whatever the order the entries came in.
 
@@ -45,6 +80,7 @@ class EnvelopeIndex(ABC):
         self._keys: dict[str, set[SeriesKey]] = {}
         self._cfgs: dict[SeriesKey, set[str]] = {}
         self._chains: dict[tuple[str, str], StreamChain] = {}
+        self._lanes: dict[tuple[str, str], _Lane] = {}
         self._tagged: dict[SeriesKey, dict[str, dict[int, Row]]] = {}
         self._sources: dict[str, list[ChannelSource]] = {}
         self._longest: dict[SeriesKey, int] = {}
@@ -92,27 +128,46 @@ class EnvelopeIndex(ABC):
         with self._turn:
             return self.tips.take()
 
-    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+    def add_envelope(self, identity: str, envelope: Envelope) -> Arrival:
         """Take in an envelope's place in its chain, its channels and its tagged amounts."""
         place = (envelope.agent, envelope.stream)
-        link = chain_link(envelope, identity)
-        chain = self.chain(*place)
-        self.tally(envelope.agent).add(int(chain.add(link)), link.t_last)
-        self.tips.saw(place, link, chain, odd=self.true_times.saw(link))
-        for channel, gap in stated_gaps(envelope):
-            self.learn_gap(SeriesKey(*place, channel), gap)
-        for key, column in zip(envelope.keys, envelope.cols, strict=True):
-            if envelope.cfg not in self._cfgs.get(key, ()):
-                self.learn_source(key, envelope.cfg)
+        lane = self._lanes.get(place)
+        if lane is None:
+            lane = self._lanes[place] = _Lane(
+                self.chain(*place), self.true_times.watch(place), self.tally(envelope.agent)
+            )
+        bounds = [column_bounds(column) for column in envelope.cols]
+        link = chain_link(envelope, identity, bounds)
+        lane.tally.add(int(lane.chain.add(link)), link.t_last)
+        odd = lane.watch.saw(link)
+        if odd:
+            self.true_times.doubt(place)
+        self.tips.saw(place, link, lane.chain, odd=odd)
+        if envelope.ev:
+            for channel, gap in stated_gaps(envelope):
+                self.learn_gap(SeriesKey(*place, channel), gap)
+        channels = [column.ch for column in envelope.cols]
+        if lane.cfg != envelope.cfg or lane.channels != channels:
+            lane.keys = [SeriesKey(*place, channel) for channel in channels]
+            self._learn_channels(lane.keys, envelope.cfg)
+            lane.cfg, lane.channels = envelope.cfg, channels
+        for key, column in zip(lane.keys, envelope.cols, strict=True):
+            if column.length:
+                self.learn_length(key, max(column.length))
+            if column.tag:
+                self._learn_tags(key, column)
+        return Arrival(lane.keys, bounds)
+
+    def _learn_channels(self, keys: Sequence[SeriesKey], cfg: str) -> None:
+        """Channels were delivered under a channel table, perhaps not for the first time."""
+        for key in keys:
+            if cfg not in self._cfgs.get(key, ()):
+                self.learn_source(key, cfg)
                 self._news.add(key.channel)
             if key not in self._delivered:
                 self._delivered.add(key)
                 if self.signed_span(key) is None:
                     self._news.add(key.channel)
-            if column.length:
-                self.learn_length(key, max(column.length))
-            if column.tag:
-                self._learn_tags(key, column)
 
     def take_rivals(self) -> list[str]:
         """Channels that somebody else has begun to deliver beside others since this was asked."""
@@ -256,17 +311,18 @@ class MemoryReadings(EnvelopeIndex):
         self._held: dict[SeriesKey, HeldSeries] = {}
         self._doubted: dict[str, Envelope] = {}
 
-    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+    def add_envelope(self, identity: str, envelope: Envelope) -> Arrival:
         """Take in an envelope with its readings."""
         with self._turn:
-            super().add_envelope(identity, envelope)
+            taken = super().add_envelope(identity, envelope)
             if not envelope.clk.state.trusted and envelope.boot:
                 self._doubted[identity] = envelope
-            for key, column in zip(envelope.keys, envelope.cols, strict=True):
+            for key, column in zip(taken.keys, envelope.cols, strict=True):
                 held = self._held.get(key)
                 if held is None:
                     held = self._held[key] = HeldSeries()
                 held.add(column)
+        return taken
 
     def envelope(self, identity: str) -> Envelope | None:
         """An envelope whose clock was not trusted."""

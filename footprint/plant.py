@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from footprint.catalogue import DEFAULT_UNCERTAINTY_PCT, FactorRequest
@@ -212,14 +212,22 @@ class PlantModel:
     """Products."""
     balances: tuple[Balance, ...]
     """Balances."""
+    _instruments: Mapping[str, Instrument] = field(init=False, repr=False, compare=False)
+    _lines: Mapping[str, Line] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # of two of one name, which is a fault, the first stands
+        found = {instrument.id: instrument for instrument in reversed(self.instruments)}
+        object.__setattr__(self, "_instruments", found)
+        object.__setattr__(self, "_lines", {line.id: line for line in reversed(self.lines)})
 
     def instrument(self, name: str) -> Instrument | None:
         """The instrument of that id."""
-        return next((i for i in self.instruments if i.id == name), None)
+        return self._instruments.get(name)
 
     def line(self, name: str) -> Line | None:
         """The line of that id."""
-        return next((line for line in self.lines if line.id == name), None)
+        return self._lines.get(name)
 
     def product(self, name: str) -> Product | None:
         """The product of that id."""

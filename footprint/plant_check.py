@@ -94,10 +94,9 @@ def _near(name: str, known: Iterable[str], what: str) -> str:
 def _source(
     plant: PlantModel, source: EmissionSource, where: str, faults: list[InputError]
 ) -> None:
-    lines = [line.id for line in plant.lines]
     for name in source.lines:
-        if name not in lines:
-            hint = _near(name, lines, "lines")
+        if plant.line(name) is None:
+            hint = _near(name, (line.id for line in plant.lines), "lines")
             faults.append(
                 InputError(f"no line is called {name!r}", field=f"{where}.line", hint=hint)
             )

@@ -23,12 +23,28 @@ class InputErrors(InputError):
 
 
 class Node:
-    """One place in the tree. Faults go to a list that all nodes share; reading goes on."""
+    """One place in the tree. Faults go to a list that all nodes share; reading goes on.
 
-    def __init__(self, value: Any, path: str, faults: list[InputError]) -> None:
+    `name` is its path, or with `above` its place in that node: paths are put together for faults.
+    """
+
+    __slots__ = ("_above", "_name", "faults", "value")
+
+    def __init__(
+        self, value: Any, name: str | int, faults: list[InputError], above: Node | None = None
+    ) -> None:
         self.value = value
-        self.path = path
         self.faults = faults
+        self._name = name
+        self._above = above
+
+    @property
+    def path(self) -> str:
+        """Where it is: `sources[2].factor.id`; "" = the tree itself."""
+        above = "" if self._above is None else self._above.path
+        if isinstance(self._name, int):
+            return f"{above}[{self._name}]"
+        return f"{above}.{self._name}" if above else self._name
 
     def fault(self, expected: str, hint: str = "") -> None:
         """Note that something else was expected here."""
@@ -38,14 +54,14 @@ class Node:
     def child(self, name: str) -> Node:
         """A member; its value is None where it is absent."""
         value = self.value.get(name) if isinstance(self.value, dict) else None
-        return Node(value, f"{self.path}.{name}" if self.path else name, self.faults)
+        return Node(value, name, self.faults, self)
 
     def members(self, allowed: Iterable[str]) -> bool:
         """Whether this is an object; members not in `allowed` are faults with a suggestion."""
         if not isinstance(self.value, dict):
             self.fault("an object is expected")
             return False
-        names = list(allowed)
+        names = allowed if isinstance(allowed, tuple) else tuple(allowed)
         for name in self.value:
             if name not in names:
                 near = difflib.get_close_matches(str(name), names, 1)
@@ -61,7 +77,7 @@ class Node:
         if not isinstance(self.value, list):
             self.fault("a list is expected")
             return []
-        return [Node(v, f"{self.path}[{i}]", self.faults) for i, v in enumerate(self.value)]
+        return [Node(v, i, self.faults, self) for i, v in enumerate(self.value)]
 
     def text(self, default: str | None = None) -> str:
         """A text; required without a default."""
@@ -104,7 +120,7 @@ class Node:
     def number(self, default: str | None = None, *, positive: bool = False) -> Fraction:
         """An exact number: 0.01, 400/5, 1e3."""
         if self.value is None and default is not None:
-            return Fraction(default)
+            return exact_number(default)
         try:
             value = exact_number(str(self.value).replace(" ", ""))
         except ValueError:

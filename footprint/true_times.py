@@ -55,13 +55,21 @@ class TrueTimes:
     def saw(self, link: ChainLink) -> bool:
         """An envelope was added; whether other stamps of its stream may be wrong now."""
         place = (link.agent, link.stream)
-        again = self._watch(place).saw(link)
+        again = self.watch(place).saw(link)
         if again:
-            self._unsettled.add(place)
+            self.doubt(place)
         return again
 
-    def _watch(self, place: Place) -> ClockWatch:
-        return self._watches.setdefault(place, ClockWatch())
+    def watch(self, place: Place) -> ClockWatch:
+        """What is known of the clocks of a stream: always the same one, which may be kept."""
+        found = self._watches.get(place)
+        if found is None:
+            found = self._watches[place] = ClockWatch()
+        return found
+
+    def doubt(self, place: Place) -> None:
+        """The watch of a stream saw an envelope that may change what is mended."""
+        self._unsettled.add(place)
 
     def known_boots(self, place: Place) -> list[tuple[str, tuple[int, ...]]]:
         """What is known of the boots of a stream, to be kept beside what is sealed."""
@@ -70,8 +78,8 @@ class TrueTimes:
 
     def learn_boot(self, agent: str, stream: str, boot: str, numbers: Iterable[int]) -> None:
         """Take in what was kept."""
-        if self._watch((agent, stream)).merge(boot, numbers):
-            self._unsettled.add((agent, stream))
+        if self.watch((agent, stream)).merge(boot, numbers):
+            self.doubt((agent, stream))
 
     def _settle(self) -> None:
         """Look again at streams where an envelope may have proven others wrong."""
@@ -82,7 +90,7 @@ class TrueTimes:
                 self._look_again(self._unsettled.pop())
 
     def _look_again(self, place: Place) -> None:
-        links = self._links_of(place, self._watch(place).suspects())
+        links = self._links_of(place, self.watch(place).suspects())
         found = {m.link.identity: m for m in mendings(links)}
         known = self._mendings.get(place, {})
         self._mendings[place] = found

@@ -15,10 +15,11 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice, pairwise
-from typing import NamedTuple
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from ingest.cold_sections import ColdDataError, SectionReader, planes, pressed, raw
 
@@ -44,7 +45,7 @@ _TOKEN = re.compile(
 )
 _SIGNATURE = re.compile(rb"\n\n\xe2\x80\x94 [^ \n]+ [A-Za-z0-9+/]{4}([A-Za-z0-9+/]{87}=)\n\Z")
 _AGENT = re.compile(rb'"agent":"([^"]*)"')
-_CONTROL = re.compile(rb"[\x00-\x06]")
+_MARKS = [bytes([mark]) for mark in range(7)]
 _MARK = re.compile(rb"([\x01-\x06])")
 _WHOLE = bytes([PLAIN])
 _STEPS = msgspec.json.Decoder(list[int])
@@ -78,16 +79,27 @@ class _Numbers:
     steps: list[int] = field(default_factory=list)
     """Times since the reading before, ns."""
     values: list[int] = field(default_factory=list)
-    """Differences of values."""
+    """Values; the one before stands for a null."""
+    firsts: list[tuple[int, int]] = field(default_factory=list)
+    """Where the values of a column begin, and the value of its channel before it."""
     lengths: list[int] = field(default_factory=list)
     """Bytes of notes that are kept as they are."""
     missing: list[int] = field(default_factory=list)
     """Places of values that are null."""
 
-    def streams(self) -> tuple[list[int], ...]:
+    def streams(self) -> tuple[Any, ...]:
         """All of them, in the order of the block."""
         moments = (self.places, self.moments, self.sizes, self.steps)
-        return (*moments, self.values, self.lengths, self.missing)
+        return (*moments, self._differences(), self.lengths, self.missing)
+
+    def _differences(self) -> Any:
+        """Differences of values, each to the one before in its channel."""
+        values = np.array(self.values, np.int64)
+        found = np.diff(values, prepend=0)
+        if self.firsts:
+            places, before = np.array(self.firsts, np.int64).T
+            found[places] = values[places] - before
+        return found
 
 
 @dataclass(slots=True)
@@ -122,12 +134,12 @@ class _Packer:
 
     def add(self, entry: Stored) -> None:
         """Take in one entry."""
-        signature = _SIGNATURE.search(entry.note)
+        signature = _SIGNATURE.match(entry.note, max(entry.note.rfind(b"\n\n"), 0))
         signed = b"" if signature is None else base64.b64decode(signature[1])
         if (
             signature is None
             or base64.b64encode(signed) != signature[1]
-            or _CONTROL.search(entry.note)
+            or any(mark in entry.note for mark in _MARKS)
         ):
             self.text += bytes([PLAIN, END])
             self.plain += entry.note
@@ -177,29 +189,41 @@ class _Packer:
         return True
 
     def _column(self, channel: bytes, t0: int, steps: bytes, values: bytes) -> bool:
+        past, numbers = self._past, self.numbers
+        before = past.value.get(channel, 0)
+        missing: list[int] = []
+        read: Sequence[int | None]
         try:
-            dt, shown = _STEPS.decode(steps), _VALUES.decode(values)
+            dt = _STEPS.decode(steps)
+            if b"n" in values:
+                read = _VALUES.decode(values)
+                missing = [place for place, value in enumerate(read) if value is None]
+                shown = _filled(read, before)
+            else:
+                shown = read = _STEPS.decode(values)
         except msgspec.MsgspecError:
             return False
-        if _encode(dt) != steps or _encode(shown) != values:
+        if _encode(dt) != steps or _encode(read) != values:
             return False
-        last = self._past.value.get(channel, 0)
-        missing = [place for place, value in enumerate(shown) if value is None]
-        v = [last := last if value is None else value for value in shown]
-        if max(*v, -min(v), t0 + sum(dt)) >= LARGEST:
+        high, low, end = max(shown), min(shown), t0 + sum(dt)
+        if max(high, -low, end) >= LARGEST:
             return False
-        past, numbers = self._past, self.numbers
         self.text += b'"ch":"' + channel + b'",'
         self.text.append(COLUMN)
         numbers.moments.append(t0 - past.time.get(channel, past.t))
-        numbers.sizes += (len(dt), len(v) - len(dt), len(missing))
+        numbers.sizes += (len(dt), len(shown) - len(dt), len(missing))
         numbers.missing += missing
         numbers.steps += dt
-        numbers.values.append(v[0] - past.value.get(channel, 0))
-        numbers.values += [b - a for a, b in pairwise(v)]
-        past.time[channel] = t0 + sum(dt)
-        past.value[channel] = v[-1]
+        numbers.firsts.append((len(numbers.values), before))
+        numbers.values += shown
+        past.time[channel] = end
+        past.value[channel] = shown[-1]
         return True
+
+
+def _filled(values: Sequence[int | None], last: int) -> list[int]:
+    """Values with the one before in the place of a null."""
+    return [last := last if value is None else value for value in values]
 
 
 def pack(entries: Sequence[Stored], checks: Sequence[bytes]) -> bytes:
@@ -302,13 +326,19 @@ class _Unpacker:
             raise ColdDataError("a column of the block has no length")
         steps = list(islice(self._steps, size))
         known = past.value.get(channel, 0)
-        values = list(accumulate(islice(self._values, size + more), initial=known))[1:]
+        values = list(islice(self._values, size + more))
+        values[0] += known
+        values = [*accumulate(values)]
         past.time[channel] = t0 + sum(steps)
         past.value[channel] = values[-1]
+        written = _encode(self._with_nulls(values, lacking) if lacking else values)
+        return b'"t0":"%d","dt":%s,"v":%s' % (t0, _encode(steps), written)
+
+    def _with_nulls(self, values: Sequence[int], lacking: int) -> list[int | None]:
         shown: list[int | None] = [*values]
         for place in islice(self._missing, lacking):
             shown[place] = None
-        return b'"t0":"%d","dt":%s,"v":%s' % (t0, _encode(steps), _encode(shown))
+        return shown
 
 
 def _agent(words: bytes) -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path
 from ingest.cold_codec import Stored, pack, unpack
 from ingest.cold_sections import ColdDataError
 from mrv.errors import MeterprintError
-from mrv.verification.merkle import BLOCK, Tree, entry_leaf_data, leaf_hash
+from mrv.verification.merkle import BLOCK, entry_leaf_data, leaf_hash, node_hash
 
 MAGIC = b"MPCOLD1\n"
 """First bytes of a cold file."""
@@ -58,11 +58,16 @@ def leaf_of(entry: Stored) -> bytes:
 
 
 def block_root(leaves: Sequence[bytes]) -> bytes:
-    """Root of the leaves of one block."""
-    tree = Tree()
-    for leaf in leaves:
-        tree.append(leaf)
-    return tree.root()
+    """Root of the leaves of one block, a level at a time (RFC 6962 §2.1).
+
+    Raises ColdFileError where there are not `BLOCK` of them.
+    """
+    if len(leaves) != BLOCK:
+        raise ColdFileError(f"a block has {BLOCK} entries, seen {len(leaves)}")
+    level = leaves
+    while len(level) > 1:
+        level = [node_hash(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+    return level[0]
 
 
 def write_cold(path: Path, site: str, first: int, blocks: Iterable[Sequence[Stored]]) -> Written:
@@ -82,10 +87,8 @@ def write_cold(path: Path, site: str, first: int, blocks: Iterable[Sequence[Stor
         packed: list[bytes] = []
         for entries in blocks:
             leaves = [leaf_of(entry) for entry in entries]
-            if len(leaves) != BLOCK:
-                raise ColdFileError(f"a block has {BLOCK} entries, seen {len(leaves)}")
-            packed.append(pack(entries, [leaf[:CHECK_BYTES] for leaf in leaves]))
             rows.append(block_root(leaves))
+            packed.append(pack(entries, [leaf[:CHECK_BYTES] for leaf in leaves]))
         about = {"first": first, "site": site, "stop": first + BLOCK * len(packed)}
         put(MAGIC + json.dumps(about, separators=(",", ":"), sort_keys=True).encode() + b"\n")
         for place, data in enumerate(packed):

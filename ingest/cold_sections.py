@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,11 +35,14 @@ def pressed(data: bytes, level: int) -> bytes:
     return _SECTION.pack(1, len(data), len(packed)) + packed
 
 
-def planes(numbers: list[int]) -> Iterator[bytes]:
-    """Zigzag numbers, one section for all bytes of equal weight, low ones first."""
-    signed = np.array(numbers, dtype=np.int64)
+def planes(numbers: Any) -> Iterator[bytes]:
+    """Zigzag numbers, one section for all bytes of equal weight, low ones first.
+
+    They are a list of integers or an int64 array.
+    """
+    signed = np.asarray(numbers, dtype=np.int64)
     zigzag = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
-    width = max(1, (int(zigzag.max()).bit_length() + 7) // 8) if numbers else 0
+    width = max(1, (int(zigzag.max()).bit_length() + 7) // 8) if len(signed) else 0
     yield bytes([width])
     by_weight = zigzag.view(np.uint8).reshape(-1, 8).T
     for plane in by_weight[:width]:

@@ -6,7 +6,7 @@ A start reads what has come since the last segment was sealed, not the history.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -26,6 +26,7 @@ from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding
+from mrv.reporting.completeness import Bounds
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
@@ -166,27 +167,28 @@ class EngineIntake:
 
     def _take_envelope(self, index: int, identity: str, envelope: Envelope) -> None:
         self._index = index + 1
-        self.readings.add_envelope(identity, envelope)
+        taken = self.readings.add_envelope(identity, envelope)
         self._memory_readings += envelope.readings
         rivals = self.readings.take_rivals()
         if index >= self._based:
             self._told.update(channel.partition(".")[0] for channel in rivals)
-            self._touch_envelope(envelope)
+            self._touch(taken.keys, taken.bounds)
 
     def _envelope(self, identity: str) -> Envelope | None:
         """An envelope of the journal, read again."""
         index = self._journal.index_of(identity)
         return None if index is None else read_envelope(split(self._journal.entry(index).note)[0])
 
-    def _touch(self, entry: Entry) -> None:
+    def _touch_again(self, entry: Entry) -> None:
+        """Note what an envelope touches whose readings are sealed."""
         try:
-            self._touch_envelope(self._own(entry))
+            envelope = self._own(entry)
         except MeterprintError:
             return  # it is among the unreadable ones already
+        self._touch(envelope.keys, [column_bounds(column) for column in envelope.cols])
 
-    def _touch_envelope(self, envelope: Envelope) -> None:
-        for key, column in zip(envelope.keys, envelope.cols, strict=True):
-            first, last = column_bounds(column)
+    def _touch(self, keys: Sequence[SeriesKey], bounds: Sequence[Bounds]) -> None:
+        for key, (first, last) in zip(keys, bounds, strict=True):
             known = self._touched.get(key)
             if known is None:
                 self._touched[key] = first, last

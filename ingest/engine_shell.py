@@ -21,7 +21,7 @@ from footprint.out_of_date import OutOfDate
 from footprint.restatement import Touched, batches_around, reach_of, restated, vanished
 from footprint.timeline import OPEN
 from ingest.computing import AHEAD, Wanted, compute
-from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, signer_of
+from ingest.engine_intake import SEGMENT, SEGMENTS, EngineIntake, log, signer_of
 from ingest.entry import EntryKind
 from ingest.facts import load_facts
 from ingest.journal import Journal, JournalError
@@ -32,6 +32,7 @@ from ingest.site_findings import SiteFindings, history_findings, result_findings
 from ingest.sorted_findings import Alike, SortedFindings
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
+from mrv.errors import MeterprintError
 from mrv.finding import Finding
 from mrv.measurement.activity import PYTHON, Kernels
 
@@ -41,6 +42,8 @@ RESULTS = "results.db"
 """File of the results in a state directory."""
 SAVE_EVERY = 1000
 """Journal entries after which results are written."""
+METERS = 100
+"""Meters made at once beside a running engine: some 5 ms."""
 
 
 class EngineShell(EngineIntake):
@@ -86,7 +89,7 @@ class EngineShell(EngineIntake):
             self.unreadable.learn((signer, 1, index, index, text))
         for entry in self._journal.entries(min(based, sealed), sealed):
             if entry.kind is EntryKind.ENVELOPE:
-                self._touch(entry)
+                self._touch_again(entry)
         self._index = sealed
         self.catch_up()
         if based:
@@ -101,8 +104,26 @@ class EngineShell(EngineIntake):
         self.save()
 
     def warm(self) -> None:
-        """Have the law compiled before it is needed; meant for a thread of its own."""
+        """Have the law compiled, meters and chains looked at before somebody waits for them.
+
+        Meant for a thread of its own; the engine goes on between a few meters and the next.
+        """
         self.demand.warm()
+        try:
+            self._look_ahead(self.engine_now())
+        except MeterprintError as error:  # whoever asks will be told
+            log.warning("not_looked_ahead", error=str(error), hint=error.hint)
+
+    def _look_ahead(self, engine: Engine) -> None:
+        pairs = [(p, source) for _, p in engine.knowledge.plants for source in p.sources]
+        for first in range(0, len(pairs), METERS):
+            with self._lock:
+                if self.engine is not engine:
+                    return  # facts came; meters are made as somebody asks for them
+                for plant, source in pairs[first : first + METERS]:
+                    engine.metered(plant, source)
+        with self._lock:
+            self._site_findings_now()
 
     def save(self) -> None:
         """Write results, where every batch that may differ has been computed."""

@@ -29,6 +29,8 @@ from mrv.strict_json import MAX_SAFE_INTEGER
 
 END_OF_TIME: Final = 2**63
 """No time reaches it, ns."""
+STREAMS: Final = 8192
+"""Streams whose names are remembered as names, some half a kilobyte each."""
 NOT_IN_A_NAME: Final = frozenset("/+#\n ")
 """What no site, agent, stream or epoch has in its name."""
 
@@ -146,7 +148,7 @@ def _clock(state: str, error_ms: int, source: str) -> Clock | None:
     return Clock(ClockState(state), error_ms, source)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=STREAMS)
 def _named(site: str, agent: str, stream: str, epoch: str, boot: str, cfg: str) -> bool:
     """Whether the names of a stream are names: the same ones come again and again."""
     names = (site, agent, stream, epoch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,55 +68,80 @@ class Extent:
     """Epochs with their highest number."""
 
 
-def extents(chains: Mapping[tuple[str, str], Sequence[ChainLink]]) -> list[list[Any]]:
-    """Extents as the metadata carry them: [agent, stream, count, t_min, t_max, epochs]."""
-    found = []
-    for (agent, stream), links in sorted(chains.items()):
-        if links:
-            epochs: dict[str, int] = {}
-            low, high = links[0].t_first, links[0].t_last
-            for link in links:
-                if link.seq >= epochs.get(link.epoch, 0):
-                    epochs[link.epoch] = link.seq
-                low = min(low, link.t_first)
-                high = max(high, link.t_last)
-            found.append([agent, stream, len(links), low, high, sorted(epochs.items())])
-    return found
+_in_stream: Callable[[ChainLink], Any] = itemgetter(2, 3, 4)
+"""(epoch, seq, identity) of a link: the order of rows inside a stream."""
 
 
-def write_links(
-    file: BinaryIO, chains: Mapping[tuple[str, str], Sequence[ChainLink]], meta: Any
-) -> None:
-    """Write an index part: the links of each (agent, stream), and its metadata."""
-    rows: list[tuple[Any, ...]] = []
-    for (agent, stream), links in sorted(chains.items()):
-        before: ChainLink | None = None
-        for link in sorted(links, key=lambda item: (item.epoch, item.seq, item.identity)):
-            follows = before is not None and (before.epoch, before.seq + 1, before.identity) == (
-                link.epoch,
-                link.seq,
-                link.prev,
+class Links:
+    """Links of many streams in the order of an index part, in columns.
+
+    All that is said of them is worked out for all streams at once: most have a few links only.
+    """
+
+    def __init__(self, chains: Iterable[tuple[tuple[str, str], Iterable[ChainLink]]]) -> None:
+        rows: list[ChainLink] = []
+        starts: list[int] = []
+        for _, links in sorted(chains, key=itemgetter(0)):
+            size = len(rows)
+            rows += sorted(links, key=_in_stream)
+            if len(rows) > size:
+                starts.append(size)
+        self._rows, self._starts = rows, np.array(starts, np.int64)
+        columns = zip(*rows, strict=True) if rows else [()] * len(ChainLink._fields)
+        self._columns: dict[str, Sequence[Any]] = dict(zip(ChainLink._fields, columns, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def extents(self) -> list[list[Any]]:
+        """Extents as the metadata carry them: [agent, stream, count, t_min, t_max, epochs]."""
+        if not self._rows:
+            return []
+        starts, rows = self._starts, self._rows
+        stops = np.append(starts[1:], len(rows))
+        low = np.minimum.reduceat(np.array(self._columns["t_first"], np.int64), starts)
+        high = np.maximum.reduceat(np.array(self._columns["t_last"], np.int64), starts)
+        spans = np.stack((starts, stops, low, high), axis=1).tolist()
+        return [
+            [rows[first].agent, rows[first].stream, stop - first, *times, self._epochs(first, stop)]
+            for first, stop, *times in spans
+        ]
+
+    def _epochs(self, first: int, stop: int) -> list[tuple[str, int]]:
+        """Epochs of rows [first, stop) of one stream, each with its highest number."""
+        rows = self._rows
+        if rows[first].epoch == rows[stop - 1].epoch:
+            return [(rows[first].epoch, rows[stop - 1].seq)]
+        return sorted({rows[row].epoch: rows[row].seq for row in range(first, stop)}.items())
+
+    def table(self) -> Any:
+        """The rows as `SCHEMA` has them."""
+        held = self._columns
+        seq, epoch, prev = held["seq"], held["epoch"], held["prev"]
+        stated: list[bytes | None] = [
+            None if link == name and number == before + 1 and now == was else link.encode()
+            for link, name, number, before, now, was in zip(
+                prev[1:], held["identity"], seq[1:], seq, epoch[1:], epoch, strict=False
             )
-            rows.append(
-                (
-                    agent,
-                    stream,
-                    link.epoch,
-                    link.boot,
-                    link.seq,
-                    bytes.fromhex(link.identity),
-                    None if follows else link.prev.encode(),
-                    link.t_first,
-                    link.t_last,
-                    link.t,
-                    link.mono,
-                    TRUSTED * link.trusted | STOPS * link.stops,
-                )
-            )
-            before = link
-    columns = zip(*rows, strict=True) if rows else [()] * len(FIELDS)
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, FIELDS, strict=True)]
-    write_tables(file, [pa.Table.from_arrays(arrays, schema=SCHEMA)], meta)
+        ]
+        stated[:0] = [b""] if self._rows else []
+        for first in self._starts.tolist():
+            stated[first] = prev[first].encode()  # nothing follows a row of another stream
+        marks = np.array(held["trusted"], np.int8) * TRUSTED
+        marks |= np.array(held["stops"], np.int8) * STOPS
+        columns = {
+            **held,
+            "identity": [bytes.fromhex(name) for name in held["identity"]],
+            "prev": stated,
+            "flags": marks,
+        }
+        arrays = [pa.array(columns[field.name], field.type) for field in FIELDS]
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def write_links(file: BinaryIO, links: Links, meta: Any) -> None:
+    """Write an index part: links, and its metadata."""
+    write_tables(file, [links.table()], meta)
 
 
 def write_tables(file: BinaryIO, tables: Iterable[Any], meta: Any) -> None:

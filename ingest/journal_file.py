@@ -143,6 +143,15 @@ class JournalFile:
             ).fetchall()
         return rows
 
+    def hot_leaves(self, number: int) -> list[bytes]:
+        """Leaves of a whole block that is not in a cold file yet; no note is read for them."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT leaf FROM entry WHERE idx>=? AND idx<? ORDER BY idx",
+                (number * BLOCK, (number + 1) * BLOCK),
+            ).fetchall()
+        return [bytes(leaf) for (leaf,) in rows]
+
     def block_root(self, number: int) -> bytes:
         """Root of the leaves of a whole block, as the tree has it."""
         with self._lock:

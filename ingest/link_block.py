@@ -17,6 +17,9 @@ from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
 from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
 
+Closing = tuple[bool, int, int, str, int]
+"""(doubted, t_last, seq, identity, row) of a link that reaches a moment."""
+
 
 class Names:
     """A column of names as numbers."""
@@ -28,6 +31,11 @@ class Names:
 
     def __getitem__(self, row: int) -> str:
         return self.known[int(self.codes[row])]
+
+    def of(self, rows: Any) -> list[str]:
+        """The names of some rows (int array)."""
+        known = self.known
+        return [known[code] for code in self.codes[rows].tolist()]
 
     def among(self, names: Collection[str]) -> Any:
         """Of each row, whether its name is one of these."""
@@ -111,8 +119,44 @@ class LinkBlock:
             boot=self._boot[row],
         )
 
-    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
+    def links(self, rows: Any) -> list[ChainLink]:
+        """The links of some rows (int array), as `link` has them."""
+        flags = self._flags[rows]
+        names = self._names(rows)
+        return [
+            ChainLink(self._agent, self._stream, *one)
+            for one in zip(
+                self._epoch.of(rows),
+                self.seq[rows].tolist(),
+                names,
+                self._prevs(rows.tolist(), names),
+                self.t_first[rows].tolist(),
+                self.t_last[rows].tolist(),
+                ((flags & TRUSTED) > 0).tolist(),
+                ((flags & STOPS) > 0).tolist(),
+                self._t[rows].tolist(),
+                self._mono[rows].tolist(),
+                self._boot.of(rows),
+                strict=True,
+            )
+        ]
+
+    def _names(self, rows: Any) -> list[str]:
+        """Identities of some rows."""
+        data, size = self._identity[rows].tobytes().hex(), 2 * HASH_BYTES
+        return [data[place : place + size] for place in range(0, len(data), size)]
+
+    def _prevs(self, rows: Sequence[int], names: Sequence[str]) -> list[str]:
+        """Identities of the envelopes before those of some rows."""
+        found, last = [], -1
+        for place, row in enumerate(rows):
+            follows = row - 1 == last and row not in self._stated
+            found.append(names[place - 1] if follows and place else self.prev(row))
+            last = row
+        return found
+
+    def closing(self, end: int) -> Closing | None:
+        """The first link that reaches `end`.
 
         One whose clock was trusted goes before all others.
         """
@@ -122,7 +166,7 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
-    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
+    def _first_of_alike(self, by_end: Any, place: int) -> Closing:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
         doubted = not self._flags[row] & TRUSTED
@@ -173,39 +217,9 @@ class LinkBlock:
             wanted |= self._epoch.among([epoch]) & (self.seq >= low) & (self.seq <= high)
         return self.links(np.flatnonzero(wanted))
 
-    def links(self, rows: Any) -> list[ChainLink]:
-        """The links of some rows, as `link` gives them one by one."""
-        names = [name.tobytes().hex() for name in self._identity[rows]]
-        numbers = rows.tolist()
-        flags = self._flags[rows].tolist()
-        columns = zip(
-            [self._epoch.known[code] for code in self._epoch.codes[rows].tolist()],
-            self.seq[rows].tolist(),
-            names,
-            self._prevs(numbers, names),
-            self.t_first[rows].tolist(),
-            self.t_last[rows].tolist(),
-            [bool(flag & TRUSTED) for flag in flags],
-            [bool(flag & STOPS) for flag in flags],
-            self._t[rows].tolist(),
-            self._mono[rows].tolist(),
-            [self._boot.known[code] for code in self._boot.codes[rows].tolist()],
-            strict=True,
-        )
-        return [ChainLink(self._agent, self._stream, *values) for values in columns]
-
-    def _prevs(self, rows: Sequence[int], names: Sequence[str]) -> list[str]:
-        """Identities of the envelopes before those of some rows."""
-        found, last = [], -1
-        for place, row in enumerate(rows):
-            follows = row - 1 == last and row not in self._stated
-            found.append(names[place - 1] if follows and place else self.prev(row))
-            last = row
-        return found
-
     def of_boots(self, boots: Collection[str]) -> list[ChainLink]:
         """Links of some boots."""
-        return [self.link(row) for row in np.flatnonzero(self._boot.among(boots)).tolist()]
+        return self.links(np.flatnonzero(self._boot.among(boots)))
 
     def at(self, epoch: str, seq: int) -> list[ChainLink]:
         """Links of a place; two where the agent equivocated."""
@@ -231,4 +245,4 @@ class LinkBlock:
 
     def loose(self) -> list[ChainLink]:
         """Links that do not follow the row before them."""
-        return [self.link(int(row)) for row in self.breaks]
+        return self.links(self.breaks)

@@ -243,7 +243,7 @@ class _Taken:
         for number in range(self._first // BLOCK, self._stop // BLOCK):
             entries, _ = file.block(number)
             leaves = [leaf_of(entry) for entry in entries]
-            kept = [leaf for *_, leaf in self._journal.hot_block(number)]
+            kept = self._journal.hot_leaves(number)
             for place, (mine, theirs) in enumerate(zip(leaves, kept, strict=True)):
                 if mine != theirs:
                     raise ColdFileError(f"entry {number * BLOCK + place} is not what was entered")

@@ -31,7 +31,7 @@ from ingest.segment_rows import Rows, merged
 from ingest.segment_set import SegmentSet, past_cache
 from ingest.segment_tail import Tail, as_rows, column_of
 from ingest.segment_writer import write_segment
-from mrv.envelope import Envelope
+from mrv.column import Column
 from mrv.errors import MeterprintError
 from mrv.series import Series, SeriesChunk, SeriesKey
 
@@ -115,10 +115,10 @@ class ParquetStore:
             for chunk in chunks:
                 self._tail.add(chunk.key, column_of(chunk))
 
-    def add(self, envelope: Envelope) -> None:
-        """Take an envelope's readings into the tail."""
+    def add(self, keys: Sequence[SeriesKey], columns: Sequence[Column]) -> None:
+        """Take the columns of an envelope, one of each channel, into the tail."""
         with self._lock:
-            for key, column in zip(envelope.keys, envelope.cols, strict=True):
+            for key, column in zip(keys, columns, strict=True):
                 self._tail.add(key, column)
 
     def _tails(self) -> tuple[Tail, ...]:

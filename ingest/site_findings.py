@@ -15,6 +15,7 @@ from footprint.intake import EnvelopeIndex
 from footprint.knowledge import Knowledge
 from ingest.result_store import ResultStore
 from ingest.sorted_findings import SortedFindings
+from ingest.stored_readings import StoredReadings
 from mrv.finding import Finding, Severity
 from mrv.reporting.completeness import StreamChain
 from mrv.reporting.mending import Mending, clock_findings
@@ -45,7 +46,10 @@ class SiteFindings:
         plants = self._changed("plants", knowledge.plants)
         if self._changed("sources", readings.sources_mark) or plants:
             self.sorted.put("channels", list(unknown_instruments(knowledge, readings)))
-        for place in readings.take_odd():
+        doubted = readings.take_odd()
+        if doubted and isinstance(readings, StoredReadings):
+            readings.look()
+        for place in doubted:
             chain = readings.chain(*place)
             found = list(odd_chain(place, chain, readings.mended(*place)))
             self.sorted.put(("chain", *place), found)

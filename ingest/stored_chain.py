@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ingest.link_block import LinkBlock
+import numpy as np
+
+from ingest.link_block import Closing, LinkBlock
 from ingest.link_cache import SealedBlock
 from mrv.reporting.completeness import (
     ChainLink,
@@ -30,6 +32,11 @@ class StoredChain(StreamChain):
 
     def __len__(self) -> int:
         return super().__len__() + sum(part.extent.count for part in self.sealed)
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether it has links that are not sealed yet."""
+        return bool(self._links)
 
     def tip(self) -> ChainLink | None:
         """The envelope that was added last; None where another one follows it, or it is sealed."""
@@ -64,7 +71,6 @@ class StoredChain(StreamChain):
         self._by_end.clear()
         self._trusted_by_end.clear()
         self._places.clear()
-        self._followed.clear()
 
     def add(self, link: ChainLink) -> bool:
         """Take in one envelope; whether it is new: the same one twice changes nothing."""
@@ -106,7 +112,7 @@ class StoredChain(StreamChain):
         """All envelopes, by epoch and number. Reads every block."""
         found = self.hot()
         for part in self.sealed:
-            found += [part.block.link(row) for row in range(len(part.block))]
+            found += part.block.links(np.arange(len(part.block)))
         return sorted(found, key=lambda link: (link.epoch, link.seq, link.identity))
 
     def heads(self) -> list[ChainLink]:
@@ -122,14 +128,27 @@ class StoredChain(StreamChain):
     def closing(self, end: int) -> ChainLink | None:
         """The first envelope that reaches `end`, a trusted one before all others."""
         hot = super().closing(end)
-        near = [part.block for part in self.sealed if part.extent.t_max >= end]
-        found = [(place, block) for block in near if (place := block.closing(end)) is not None]
-        if not found:
+        sealed = self._sealed_closing(end)
+        if sealed is None:
             return hot
-        place, block = min(found, key=lambda pair: pair[0][:4])
+        place, block = sealed
         if hot is not None and (not hot.trusted, hot.t_last, hot.seq, hot.identity) < place[:4]:
             return hot
         return block.link(place[4])
+
+    def _sealed_closing(self, end: int) -> tuple[Closing, LinkBlock] | None:
+        """The first sealed link that reaches `end`; parts that only begin after it are left."""
+        found: tuple[Closing, LinkBlock] | None = None
+        reaching = [part for part in self.sealed if part.extent.t_max >= end]
+        for part in sorted(reaching, key=lambda part: part.extent.t_min):
+            if found is not None:
+                doubted, last, *_ = found[0]
+                if not doubted and part.extent.t_min > last:
+                    break
+            place = part.block.closing(end)
+            if place is not None and (found is None or place[:4] < found[0][:4]):
+                found = place, part.block
+        return found
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""
@@ -244,6 +263,14 @@ class StoredChain(StreamChain):
         found += clock_steps([*loose, *before])
         unique = {link.identity: (link, step) for link, step in found}
         return sorted(unique.values(), key=lambda pair: (pair[0].t, pair[0].identity))
+
+    def follow(self, ends: Mapping[str, ChainLink]) -> None:
+        """Remember what loose links follow, of `ends`: sealed links that no row follows."""
+        for link in (*self._links.values(), *(one for part in self.sealed for one in part.loose)):
+            if link.identity not in self._passed and link.prev not in self._links:
+                before = ends.get(link.prev)
+                if before is not None:
+                    self._passed[link.identity] = before, False
 
     def _before_link(self, link: ChainLink) -> ChainLink | None:
         """The link it follows, None where that is not here."""

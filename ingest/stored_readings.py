@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from footprint.held_series import rows
-from footprint.intake import EnvelopeIndex
+from footprint.intake import Arrival, EnvelopeIndex
 from footprint.readings import ChannelSource, SignedGap
 from ingest.channel_page import MOST_ROWS, Page, Pages
-from ingest.index_part import Extent, extents, read_meta, write_links
+from ingest.index_part import Extent, Links, read_meta, write_links
 from ingest.link_cache import LinkCache, SealedBlock
+from ingest.link_look import MANY, look
 from ingest.segment_rows import Rows
 from ingest.series_parquet import ParquetStore
 from ingest.stored_chain import StoredChain
@@ -115,19 +116,20 @@ class StoredReadings(EnvelopeIndex):
             yield agent, stream, SealedBlock(extent, path, first, self._links)
             first += count
 
-    def _clocks(self, hot: Sequence[Place]) -> list[list[Any]]:
+    def _clocks(self, hot: Sequence[tuple[Place, StoredChain]]) -> list[list[Any]]:
         """What is new of the boots of some streams; it counts as kept from here on."""
         found: list[list[Any]] = []
-        for place in hot:
+        for place, _ in hot:
             for boot, numbers in self.true_times.known_boots(place):
                 if self._sealed_clocks.get((*place, boot)) != numbers:
                     self._sealed_clocks[(*place, boot)] = numbers
                     found.append([*place, boot, *numbers])
         return found
 
-    def _stored_chains(self, places: Sequence[Place]) -> Iterator[tuple[Place, StoredChain]]:
-        for place in places:
-            yield place, self._stored(*place)
+    def _stored_chains(self) -> Iterator[tuple[Place, StoredChain]]:
+        for place, chain in self.chains():
+            assert isinstance(chain, StoredChain)
+            yield place, chain
 
     def _stored(self, agent: str, stream: str) -> StoredChain:
         chain = self.chain(agent, stream)
@@ -148,11 +150,12 @@ class StoredReadings(EnvelopeIndex):
         self._sealed_tables = len(self.tables)
         self.unreadable.settle()
 
-    def add_envelope(self, identity: str, envelope: Envelope) -> None:
+    def add_envelope(self, identity: str, envelope: Envelope) -> Arrival:
         """Take in an envelope with its readings."""
         with self._turn:
-            super().add_envelope(identity, envelope)
-            self.store.add(envelope)
+            taken = super().add_envelope(identity, envelope)
+            self.store.add(taken.keys, envelope.cols)
+        return taken
 
     def learn_source(self, key: SeriesKey, cfg: str) -> None:
         """A channel was delivered under a channel table."""
@@ -189,26 +192,27 @@ class StoredReadings(EnvelopeIndex):
         MeterprintError where the disk refuses; then everything stays in memory.
         """
         with self._turn:
-            places = [place for place, _ in self.chains()]
-            hot = {p: links for p, chain in self._stored_chains(places) if (links := chain.hot())}
+            hot = [(p, chain) for p, chain in self._stored_chains() if chain.is_hot]
             readings = self.store.pending
             if not hot and not readings:
                 return
-            listed = extents(hot)
-            meta = self._meta(tuple(hot), listed, readings)
-            path = self.store.flush(taken, anchor, lambda file: write_links(file, hot, meta))
+            links = Links((place, chain.hot()) for place, chain in hot)
+            listed = links.extents()
+            meta = self._meta(hot, listed, readings)
+            path = self.store.flush(taken, anchor, lambda file: write_links(file, links, meta))
             if path is None:
                 return
             self.sealed_readings += readings
-            for place in hot:
-                chain = self._stored(*place)
+            for _, chain in hot:
                 chain.forget_hot()
                 chain.sealed_equivocations = len(chain.equivocations)
                 chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
 
-    def _meta(self, hot: Sequence[Place], listed: Sequence[Any], readings: int) -> dict[str, Any]:
+    def _meta(
+        self, hot: Sequence[tuple[Place, StoredChain]], listed: Sequence[Any], readings: int
+    ) -> dict[str, Any]:
         return {
             "readings": readings,
             "links": listed,
@@ -221,15 +225,20 @@ class StoredReadings(EnvelopeIndex):
             "unreadable": [list(row) for row in self.unreadable.fresh()],
             "late": [
                 [*place, chain.late - chain.sealed_late, chain.late_since]
-                for place, chain in self._stored_chains(hot)
+                for place, chain in hot
                 if chain.late > chain.sealed_late
             ],
             "equivocations": [
                 [*place, *pair]
-                for place, chain in self._stored_chains(hot)
+                for place, chain in hot
                 for pair in chain.equivocations[chain.sealed_equivocations :]
             ],
         }
+
+    def look(self, many: int = MANY) -> None:
+        """Look for what is odd in sealed links of many streams at once: see `link_look`."""
+        with self._turn:
+            look(self._stored_chains(), self.store.index_files(), many)
 
     def sources(self, channel: str) -> Sequence[ChannelSource]:
         """Who delivers the channel, sorted by key."""

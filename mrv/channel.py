@@ -127,6 +127,10 @@ def render_table(table: ChannelTable) -> bytes:
     )
 
 
+_KINDS = {kind.value: kind for kind in ChannelKind}
+_TIERS = {tier.value: tier for tier in AssuranceTier}
+
+
 def _rational(record: Record, name: str) -> Fraction:
     text = record.text(name, limit=64)
     try:
@@ -139,14 +143,14 @@ def _rational(record: Record, name: str) -> Fraction:
 
 
 def _channel(record: Record) -> Channel:
-    kind, tier = record.text("kind"), record.text("tier")
-    if kind not in tuple(ChannelKind):
+    kind, tier = _KINDS.get(record.text("kind")), _TIERS.get(record.text("tier"))
+    if kind is None:
         raise record.fault("kind", "counter, amount or gauge")
-    if tier not in tuple(AssuranceTier):
+    if tier is None:
         raise record.fault("tier", "A, B, C or D")
     channel = Channel(
         name=record.text("ch", limit=128),
-        kind=ChannelKind(kind),
+        kind=kind,
         instrument=record.text("instrument", limit=128),
         serial=record.text("serial", limit=128),
         register=record.text("register", limit=128),
@@ -154,7 +158,7 @@ def _channel(record: Record) -> Channel:
         unit=record.text("unit", limit=32),
         ratio=_rational(record, "ratio"),
         profile=record.text("profile", limit=64),
-        tier=AssuranceTier(tier),
+        tier=tier,
         modulus=record.nanoseconds("modulus"),
         stream=record.text("stream", limit=128, default=""),
     )

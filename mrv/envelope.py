@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from mrv.column import MAX_READINGS, Column, read_columns, read_texts, render_column
 from mrv.errors import WireError
-from mrv.series import SeriesKey, series_keys
+from mrv.series import SeriesKey
 from mrv.strict_json import Record, dumps, loads
 
 WIRE_VERSION = 1
@@ -120,12 +120,12 @@ class Envelope:
     @property
     def keys(self) -> tuple[SeriesKey, ...]:
         """The channel of each column."""
-        return series_keys(self.agent, self.stream, tuple([column.ch for column in self.cols]))
+        return tuple([SeriesKey(self.agent, self.stream, column.ch) for column in self.cols])
 
     @property
     def readings(self) -> int:
         """Number of readings in all columns."""
-        return sum(len(column.v) for column in self.cols)
+        return sum([len(column.v) for column in self.cols])
 
 
 def _head(record: Record) -> Head:

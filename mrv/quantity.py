@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from mrv.errors import MeterprintError
 
@@ -18,6 +19,12 @@ def exact_number(text: str) -> Fraction:
 
     Length and exponent are bounded, so that a short text cannot stand for a giant number.
     """
+    return _exact(text)
+
+
+@lru_cache(maxsize=4096)
+def _exact(text: str) -> Fraction:
+    """The same; a plant of ten thousand meters states a few resolutions and ratios."""
     if _NUMBER.fullmatch(text) is None:
         raise ValueError(f"no exact number: {text[:40]!r}")
     head, _, divisor = text.partition("/")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -14,12 +13,6 @@ class SeriesKey(NamedTuple):
     agent: str
     stream: str
     channel: str
-
-
-@lru_cache(maxsize=256)
-def series_keys(agent: str, stream: str, channels: tuple[str, ...]) -> tuple[SeriesKey, ...]:
-    """Keys of channels of one stream; envelopes name the same ones again and again."""
-    return tuple(SeriesKey(agent, stream, channel) for channel in channels)
 
 
 class Sample(NamedTuple):

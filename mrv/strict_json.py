@@ -136,12 +136,13 @@ class Record:
         self, name: str, *, limit: int = 256, default: str | None = None, lines: bool = False
     ) -> str:
         """A string member of at most `limit` characters; control characters only in `lines`."""
-        value = self.raw(name)
+        self._used.add(name)
+        value = self._members.get(name)
         if value is None and default is not None and name not in self._members:
             return default
         if not isinstance(value, str) or len(value) > limit:
             raise self.fault(name, f"a string of at most {limit} characters")
-        if not lines and not is_plain(value):
+        if not (lines or value.isprintable() or is_plain(value)):
             raise self.fault(name, "a string without control characters")
         return value
 

@@ -80,7 +80,9 @@ class ClockWatch:
         """Take in an envelope; whether `mendings` of the stream may be others now."""
         if not link.boot:
             return False
-        boot = self.boots.setdefault(link.boot, BootClock())
+        boot = self.boots.get(link.boot)
+        if boot is None:
+            boot = self.boots[link.boot] = BootClock()
         offset = link.t - link.mono
         if not link.trusted:
             boot.doubt(link.mono, offset, offset)

@@ -8,17 +8,19 @@ end, stamped by a trusted clock. Nothing here waits for time to pass.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from mrv.column import column_bounds
 from mrv.envelope import Envelope, Head
 
 
-@dataclass(frozen=True, slots=True)
-class ChainLink:
-    """What completeness needs to know of one envelope."""
+class ChainLink(NamedTuple):
+    """What completeness needs to know of one envelope.
+
+    A tuple, as there is one for each envelope: see `mrv.column.Column`.
+    """
 
     agent: str
     """Agent that signed it."""
@@ -53,14 +55,21 @@ class ChainLink:
         return Head(self.epoch, self.seq, self.identity)
 
 
-def chain_link(envelope: Envelope, identity: str) -> ChainLink:
+Bounds = tuple[int, int]
+"""Times of the first and last reading of a column, ns UTC."""
+
+
+def chain_link(
+    envelope: Envelope, identity: str, bounds: Sequence[Bounds] | None = None
+) -> ChainLink:
     """The link an envelope makes. An envelope without readings stands at the moment it was cut.
 
     A gap counts by its end alone: what it says of the past does not carry the chain back there.
+    `bounds` are `column_bounds` of its columns, where somebody has them already.
     """
     times = [event.t if event.end is None else min(event.end, envelope.t) for event in envelope.ev]
-    for column in envelope.cols:
-        times += column_bounds(column)
+    for ends in map(column_bounds, envelope.cols) if bounds is None else bounds:
+        times += ends
     after = envelope.after
     return ChainLink(
         agent=envelope.agent,
@@ -72,7 +81,7 @@ def chain_link(envelope: Envelope, identity: str) -> ChainLink:
         t_first=min(times, default=envelope.t),
         t_last=max(times, default=envelope.t),
         trusted=envelope.clk.state.trusted,
-        stops=any(event.kind == "stop" for event in envelope.ev),
+        stops=bool(envelope.ev) and any(event.kind == "stop" for event in envelope.ev),
         t=envelope.t,
         mono=envelope.mono,
         boot=envelope.boot,
@@ -109,7 +118,6 @@ class StreamChain:
         self._by_end: list[tuple[int, int, str]] = []
         self._trusted_by_end: list[tuple[int, int, str]] = []
         self._places: dict[tuple[str, int], str] = {}
-        self._followed: set[str] = set()
         self.equivocations: list[tuple[str, str]] = []
         self.late = self.late_since = 0
 
@@ -124,7 +132,9 @@ class StreamChain:
     def tip(self) -> ChainLink | None:
         """The envelope that was added last; None where another one follows it."""
         last = next(reversed(self._links.values()), None)
-        return None if last is None or last.identity in self._followed else last
+        if last is None or any(link.prev == last.identity for link in self._links.values()):
+            return None
+        return last
 
     def add(self, link: ChainLink) -> bool:
         """Take in one envelope; whether it is new: the same one twice changes nothing."""
@@ -135,10 +145,10 @@ class StreamChain:
         if known is not None and link.t_last < known:
             self.late_since = min(self.late_since, link.t_first) if self.late else link.t_first
             self.late += 1
-        insort(self._by_end, (link.t_last, link.seq, link.identity))
+        end = (link.t_last, link.seq, link.identity)
+        _place_in(self._by_end, end)
         if link.trusted:
-            insort(self._trusted_by_end, (link.t_last, link.seq, link.identity))
-        self._followed.add(link.prev)
+            _place_in(self._trusted_by_end, end)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
         if twin != link.identity:
             self.equivocations.append((min(twin, link.identity), max(twin, link.identity)))
@@ -159,7 +169,8 @@ class StreamChain:
 
     def heads(self) -> list[ChainLink]:
         """Envelopes no other one follows, in the order of epoch and number."""
-        heads = [link for link in self._links.values() if link.identity not in self._followed]
+        followed = {link.prev for link in self._links.values()}
+        heads = [link for link in self._links.values() if link.identity not in followed]
         return sorted(heads, key=_place)
 
     def _back(self, link: ChainLink) -> Iterator[ChainLink | None]:
@@ -250,6 +261,14 @@ class StreamChain:
     def new_starts(self) -> list[ChainLink]:
         """Envelopes that know of none before them, but for the first: an outbox that was lost."""
         return new_starts(self._links.values())
+
+
+def _place_in(ends: list[tuple[int, int, str]], end: tuple[int, int, str]) -> None:
+    """Put an end among those that are sorted; nearly always it is the last one."""
+    if not ends or ends[-1] < end:
+        ends.append(end)
+    else:
+        insort(ends, end)
 
 
 def _place(link: ChainLink) -> tuple[str, int, str]:

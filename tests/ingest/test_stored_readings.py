@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -114,6 +115,8 @@ def same(stored: StoredReadings, held: MemoryReadings, choice: random.Random) ->
             with patch.object(module, "MOST_ROWS", many):  # readings from which it reads once
                 seen = rows(stored.read(key, start, end, margin))
             assert seen == rows(held.read(key, start, end, margin)), (start, end, margin)
+    if choice.random() < 0.5:
+        stored.look(1)  # at all streams at once, or each by itself
     assert [s.key for s in stored.sources("m.energy")] == [s.key for s in held.sources("m.energy")]
     chain, plain = stored.chain("a", "s"), held.chain("a", "s")
     assert len(chain) == len(plain)
@@ -177,6 +180,50 @@ def test_sealed_readings_answer_as_those_in_memory(tmp_path_factory, seed):
     assert again.sealed_readings == sum(envelope.readings for _, envelope in sent)
     same(again, held, choice)
     again.store.close()
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32))
+def test_many_streams_looked_at_at_once_are_as_odd_as_each_by_itself(tmp_path_factory, seed):
+    choice = random.Random(seed)
+    sent = []
+    for number in range(choice.randint(2, 7)):
+        for name, one in stream(choice, choice.randint(2, 9)):
+            after = one.after
+            if after is not None and choice.random() < 0.3:
+                after = None  # the outbox was lost
+            mine = replace(
+                one,
+                agent=f"a{number // 2}",
+                stream=f"s{number}",
+                prev=one.prev and f"{number:02x}{one.prev[2:]}",
+                after=after and replace(after, identity=f"{number:02x}{after.identity[2:]}"),
+            )
+            sent.append((f"{number:02x}{name[2:]}", mine))
+    if choice.random() < 0.5:
+        choice.shuffle(sent)
+    sent = [pair for pair in sent if choice.random() < 0.95]
+    stored = StoredReadings(ParquetStore(tmp_path_factory.mktemp("many")), dict(sent).get)
+    held = MemoryReadings()
+    for place, (name, envelope) in enumerate(sent):
+        stored.add_envelope(name, envelope)
+        held.add_envelope(name, envelope)
+        if choice.random() < 0.2:
+            stored.seal(place + 1, name)
+        if choice.random() < 0.1:
+            stored.store.compact()
+        if choice.random() < 0.1:
+            stored.look(choice.randint(1, 4))
+    stored.look(1)
+    for (place, chain), (other, plain) in zip(stored.chains(), held.chains(), strict=True):
+        assert place == other
+        assert chain.links() == plain.links()
+        assert chain.clock_steps() == plain.clock_steps()
+        assert chain.forks() == plain.forks()
+        assert chain.new_starts() == plain.new_starts()
+    stored.store.close()
 
 
 def test_pages_of_all_channels_together_are_bounded_and_go_with_the_site(tmp_path, monkeypatch):

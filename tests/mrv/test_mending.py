@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,7 +135,7 @@ def test_what_is_mended_needs_no_mending(rows):
     links = history(rows)
     found = {m.link.identity: m for m in mendings(links)}
     mended = [
-        replace(one, t=one.t + found[one.identity].offset) if one.identity in found else one
+        one._replace(t=one.t + found[one.identity].offset) if one.identity in found else one
         for one in links
     ]
     assert mendings(mended) == []
@@ -145,8 +144,8 @@ def test_what_is_mended_needs_no_mending(rows):
 def test_drift_of_a_crystal_stays_below_ten_seconds_a_day():
     """100 ppm over a day: the law is exact, the clock is not (module docstring)."""
     day = 86_400 * S
-    wrong = replace(link(0, 0, HOUR))
-    anchor = replace(link(1, day + day // 10_000, trusted=True), t=TRUE + day)
+    wrong = link(0, 0, HOUR)
+    anchor = link(1, day + day // 10_000, trusted=True)._replace(t=TRUE + day)
     (mending,) = mendings([wrong, anchor])
     assert abs(mending.link.t + mending.offset - TRUE) == day // 10_000 < 10 * S
 
@@ -181,14 +180,14 @@ def test_runs_hold_every_mending_once_in_order(rows):
 
 def test_a_step_is_seen_across_a_new_start_of_the_agent_in_one_boot():
     before = link(0, 0, HOUR)
-    after = replace(link(0, S, trusted=True), epoch="f", prev=before.identity, identity="f" * 64)
+    after = link(0, S, trusted=True)._replace(epoch="f", prev=before.identity, identity="f" * 64)
     assert clock_steps([after, before]) == [(after, -HOUR)]
-    assert clock_steps([replace(after, boot="c"), before]) == []
+    assert clock_steps([after._replace(boot="c"), before]) == []
 
 
 def test_a_stream_that_begins_anew_is_told_whatever_came_first():
-    links = [link(0, 0), replace(link(0, S), epoch="f", identity="f" * 64)]
-    links.append(replace(link(1, 2 * S), epoch="f", identity="9" * 64, prev="f" * 64))
+    links = [link(0, 0), link(0, S)._replace(epoch="f", identity="f" * 64)]
+    links.append(link(1, 2 * S)._replace(epoch="f", identity="9" * 64, prev="f" * 64))
     chain = StreamChain()
     for one in reversed(links):
         chain.add(one)
@@ -200,9 +199,9 @@ def test_a_clock_nobody_vouched_for_holds_nothing_up_once_somebody_does_again():
     chain = StreamChain()
     links = [link(0, 0, trusted=True), link(1, 10 * S), link(2, 20 * S)]
     for before, one in zip([None, *links], links, strict=False):
-        chain.add(replace(one, prev=before.identity if before else ""))
+        chain.add(one._replace(prev=before.identity if before else ""))
     end = TRUE + 10 * S
     assert chain.walk(TRUE - S, end)[0] is Closure.CLOCK
-    chain.add(replace(link(3, 30 * S, trusted=True), prev=links[2].identity))
+    chain.add(link(3, 30 * S, trusted=True)._replace(prev=links[2].identity))
     assert chain.closing(end).seq == 3
     assert chain.walk(TRUE - S, end)[0] is Closure.CLOSED
