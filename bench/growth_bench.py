@@ -157,7 +157,7 @@ def pages(history: History) -> dict[str, float]:
 
 def first_meters(history: History) -> float:
     """CPU milliseconds of the first list of meters after a start, nothing warmed before."""
-    app = create_app(ReadModel(Shown(history), history.site.engine.wait_change), lambda: "")
+    app = create_app(ReadModel(Shown(history), history.site.engine.changes.wait), lambda: "")
     with Asked(app) as client:
         started = time.process_time()
         assert client.get("/meters").status_code == 200
