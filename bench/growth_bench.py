@@ -10,6 +10,13 @@ stages know nothing of the site's size and are in `ingest_bench`). It is measure
 segments, and so is what merging takes, which a site does beside it. Start-up is opening a site
 until its figures are known. Pages are asked of the application itself, over its HTTP interface,
 without a socket. Slopes are of log-log fits over sizes; 0 is flat.
+
+What is asked for is the same at every size: lists of the interface with so many rows as the
+smallest site has, and one batch of the same length, looked at for the first time (`batch_first`)
+and again. The history therefore begins with short batches, enough of them to fill a page, of which
+one is asked for; the batches of a day that follow are in columns of their own (`day_first`, `day`)
+from the size on that has one. Pages of instruments and lines are not made alike: with ten
+instruments they have ten rows, with more of them a hundred, and the slope has that in it.
 """
 
 from __future__ import annotations
@@ -48,11 +55,18 @@ PAGES = {
     "batches": "/batches",
     "batch": "/batches/{batch}",
     "meters": "/meters",
-    "api_lines": "/api/v1/lines",
+    "api_lines": "/api/v1/lines?count=5",
     "api_batches": "/api/v1/batches",
     "api_batch": "/api/v1/batches/{batch}",
-    "api_meters": "/api/v1/meters",
+    "api_meters": "/api/v1/meters?count=10",
+    "search": "/meters?q=own3",
 }
+ASKED = [*PAGES, "batch_first"]
+"""Figures of pages."""
+FIRST = 7
+"""Batches whose first view is measured."""
+EARLY = (24, 400)
+"""Short periods at the beginning of a long history, and their length, s: 120 batches of 167 s."""
 
 
 class Shown:
@@ -130,29 +144,62 @@ def slopes(rows: list[dict[str, float]], over: str, names: list[str]) -> dict[st
 
 
 @contextmanager
-def fresh(lines: int, period: int) -> Iterator[History]:
+def fresh(lines: int, period: int, early: tuple[int, int] = (0, 0)) -> Iterator[History]:
     """A site in a folder of its own."""
     with tempfile.TemporaryDirectory() as name:
-        history = History(Path(name), lines, period)
+        history = History(Path(name), lines, period, early)
         yield history
         history.site.close()
 
 
-def pages(history: History) -> dict[str, float]:
-    """CPU milliseconds of pages and of the same questions of the HTTP interface."""
+def pages(history: History, near: str = "") -> dict[str, float]:
+    """CPU milliseconds of pages and of the same questions of the HTTP interface.
+
+    The batch asked for is `near`, else the one in the middle.
+    """
     engine = history.site.engine
     read = ReadModel(Shown(history), engine.changes.wait)
     names = [batch.id for batch in engine.engine.batches()]
-    asked = names[len(names) // 2] if names else "none"
+    place = names.index(near) if near else len(names) // 2
+    asked = names[place] if names else "none"
     app = create_app(read, lambda: "")
     found = {}
     with Asked(app) as client:
+        client.get("/batches/none")
         for name, path in PAGES.items():
             address = path.format(batch=asked)
             answer = client.get(address)
             assert answer.status_code == 200 or not names, (address, answer.text[:300])
             found[name] = middle(lambda address=address: client.get(address))
+        found["batch_first"] = first(client, names[place + 1 : place + 1 + FIRST])
     return found
+
+
+def first(client: Asked, names: list[str]) -> float:
+    """Median CPU milliseconds of pages of batches nobody has looked at yet."""
+    took = []
+    for name in names:
+        started = time.process_time()
+        client.get(f"/batches/{name}")
+        took.append(time.process_time() - started)
+    return statistics.median(took) * 1e3 if took else 0.0
+
+
+def days(history: History) -> dict[str, float]:
+    """CPU milliseconds of the page of a day's batch, looked at for the first time and again."""
+    engine = history.site.engine
+    names = [batch.id for batch in engine.engine.batches()][EARLY[0] * LINES :]
+    if not names:
+        return {}
+    read = ReadModel(Shown(history), engine.changes.wait)
+    with Asked(create_app(read, lambda: "")) as client:
+        client.get("/batches/none")
+        place = len(names) // 2
+        seen = first(client, names[place : place + FIRST])
+        return {
+            "day_first": seen,
+            "day": middle(lambda: client.get(f"/batches/{names[place]}")),
+        }
 
 
 def first_meters(history: History) -> float:
@@ -210,7 +257,7 @@ def parts(folder: Path, readings: int) -> dict[str, float]:
 def by_history(largest: int) -> list[dict[str, float]]:
     """What one site costs as its history grows."""
     rows = []
-    with fresh(LINES, 86_400) as history:
+    with fresh(LINES, 86_400, EARLY) as history:
         for goal in [n for n in HISTORIES if n <= largest]:
             known, history.taking = history.readings, 0.0
             history.merging = history.rotating = 0.0
@@ -228,10 +275,11 @@ def by_history(largest: int) -> list[dict[str, float]]:
             engine = history.site.engine
             names = [batch.id for batch in engine.engine.batches()]
             row["closed"] = float(len(names))
-            if names:
-                asked = names[len(names) // 2]
+            if len(names) > EARLY[0] * LINES:
+                asked = names[-1]
                 row["close_ms"] = middle(lambda n=asked, e=engine: e.engine.batch(n))
-            row |= pages(history)
+            row |= pages(history, f"d{EARLY[0] // 2}-l0")
+            row |= days(history)
             row |= parts(history.folder, history.readings)
             rows.append(row)
             show(row)
@@ -273,16 +321,16 @@ def main() -> None:
         sites = by_instruments()
         spread = max(r["ingest_us"] for r in sites) / min(r["ingest_us"] for r in sites)
         print(f"ingest cost from {INSTRUMENTS[0]} to {INSTRUMENTS[-1]} instruments: × {spread:.2f}")
-        print("slopes with instruments:", slopes(sites, "instruments", [*PAGES, "start_s"]))
+        print("slopes with instruments:", slopes(sites, "instruments", [*ASKED, "start_s"]))
     if chosen.part in (None, "history"):
         print("by readings of history", flush=True)
         rows = by_history(HISTORIES[far])
-        print("slopes with history:", slopes(rows, "readings", ["ingest_us", "start_s", *PAGES]))
+        print("slopes with history:", slopes(rows, "readings", ["ingest_us", "start_s", *ASKED]))
         print(f"largest resident memory, mapped files included: {memory('VmHWM'):.0f} MB")
     if chosen.part in (None, "batches"):
         print("by batches", flush=True)
         many = by_batches(BATCHES[far])
-        print("slopes with batches:", slopes(many, "closed", [*PAGES, "start_s"]))
+        print("slopes with batches:", slopes(many, "closed", [*ASKED, "start_s"]))
     if chosen.part is None:
         enter(sites, rows, many)
 
@@ -294,7 +342,7 @@ def enter(
     last = rows[-1]
     spread = max(r["ingest_us"] for r in sites) / min(r["ingest_us"] for r in sites)
     steepest = {
-        over: max(slopes(found, over, list(PAGES)).items(), key=lambda pair: pair[1])
+        over: max(slopes(found, over, ASKED).items(), key=lambda pair: pair[1])
         for over, found in (("instruments", sites), ("readings", rows), ("closed", many))
     }
     said = ", ".join(f"{name} {value} with {over}" for over, (name, value) in steepest.items())

@@ -144,11 +144,14 @@ class Stream:
 class History:
     """A site that is made to grow; `held` keeps envelopes of line 0 back, as if they were late.
 
-    A batch runs on every line from a third to three quarters of each `period`, s.
+    A batch runs on every line from a third to three quarters of each `period`, s; the first
+    periods can be shorter ones: `early` is how many, and how long each is, s.
     """
 
-    def __init__(self, folder: Path, lines: int, period: int = DAY_S) -> None:
-        self.folder, self.lines, self.period = folder, lines, period
+    def __init__(
+        self, folder: Path, lines: int, period: int = DAY_S, early: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.folder, self.lines, self.period, self.early = folder, lines, period, early
         self.site: Site = open_site(folder, NAME)
         tree = plant_tree(lines)
         plant, faults = read_plant(tree)
@@ -233,16 +236,24 @@ class History:
     def _batches(self) -> None:
         """Begin and end the batches whose time has come: of a day, from eight to six."""
         now = min(stream.t for stream in self.streams)
-        begin, end = self.period // 3 * S, self.period * 3 // 4 * S
-        while START + self._days * self.period * S + end <= now:
-            day = START + self._days * self.period * S
+        while True:
+            day, period = self._turn_of(self._days)
+            if day + period * 3 // 4 * S > now:
+                return
             for n in range(self.lines):
                 base = {"line": f"l{n}", "batch": f"d{self._days}-l{n}"}
                 started = {**base, "id": f"s{self._days}-{n}", "event": "start", "product": "p"}
                 ended = {**base, "id": f"e{self._days}-{n}", "event": "end", "good": "100"}
-                self.site.events.take({**started, "t": str(day + begin)}, "bench")
-                self.site.events.take({**ended, "t": str(day + end)}, "bench")
+                self.site.events.take({**started, "t": str(day + period // 3 * S)}, "bench")
+                self.site.events.take({**ended, "t": str(day + period * 3 // 4 * S)}, "bench")
             self._days += 1
+
+    def _turn_of(self, number: int) -> tuple[int, int]:
+        """Start, ns, and length, s, of a period."""
+        count, short = self.early
+        if number < count:
+            return START + number * short * S, short
+        return START + (count * short + (number - count) * self.period) * S, self.period
 
     def settle(self) -> None:
         """Compute, seal, merge, and put old parts of the journal aside."""

@@ -29,6 +29,11 @@ def rounded(value: str | float, decimals: int) -> str:
     return _grouped(format(number + 0, "f"))
 
 
+def count(number: int) -> str:
+    """How many, thousands apart."""
+    return _grouped(str(number))
+
+
 def decimals_of(u: float) -> int:
     """Decimals that show an uncertainty to two significant digits."""
     if u <= 0:

@@ -119,6 +119,7 @@ class Page:
     def number_of(self, name: str, value: str) -> str:
         """A number of a finding with its name; nanoseconds as seconds."""
         words = name.removesuffix("_ns").replace("_", " ")
+        value = value or "–"
         if name.endswith("_ns") and value.lstrip("-").isdigit():
             return f"{words} {numbers.significant(int(value) / 10**9)} s"
         return f"{words} {value}"

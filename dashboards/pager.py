@@ -22,6 +22,8 @@ class Pager:
     """What is looked for, "" = all."""
     name: str = "page"
     """What its number is called in the address."""
+    asks: str = "q"
+    """What it is called there what is looked for."""
     anchor: str = ""
     """Where on the page the list is, "" = at its top."""
 
@@ -41,12 +43,23 @@ class Pager:
         return self.start + self.rows < self.total
 
     @property
+    def pages(self) -> int:
+        """Number of pages, at least one."""
+        return max(-(-self.total // self.rows), 1)
+
+    @property
     def needed(self) -> bool:
         """Whether there is another page."""
-        return self.number > 1 or self.more
+        return self.pages > 1
 
-    def address(self, step: int) -> str:
-        """Address of the page so many further; with what is looked for."""
-        values = {self.name: str(self.number + step), "q": self.asked}
+    def address(self, number: int) -> str:
+        """Address of a page; with what is looked for."""
+        values = {self.name: str(number), self.asks: self.asked}
         query = urlencode({k: v for k, v in values.items() if v})
         return f"{self.path}?{query}" + (f"#{self.anchor}" if self.anchor else "")
+
+
+def pager(path: str, number: int, rows: int, total: int, asked: str = "", **names: str) -> Pager:
+    """The page of that number, or the last one where there are not so many; see `Pager`."""
+    last = max(-(-total // rows), 1)
+    return Pager(path, min(number, last), rows, total, asked, **names)

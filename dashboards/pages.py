@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -17,22 +17,24 @@ from dashboards.agent_health import Health
 from dashboards.batch_page import batch_values
 from dashboards.line_card import card
 from dashboards.page import ROWS, Page
-from dashboards.pager import Pager
+from dashboards.pager import pager as pager_of
 from dashboards.read_model import STALE_S, AgentRow, InstrumentRow, ReadModel
 from dashboards.texts import explanations
+from ingest.sorted_findings import Alike
 from mrv.errors import MeterprintError
-from mrv.finding import Finding
 
 AGENTS = 25
 """Agents on one page of instruments."""
-TOLD = 10
+TOLD = 5
 """Agents that need a word, above the tables."""
 CARDS = 24
 """Lines on one page."""
-FINDINGS = 100
-"""Findings on the page of instruments."""
+FINDINGS = 5
+"""Findings of a rule on the page of instruments."""
 Number = Annotated[int, Query(ge=1, le=10**6)]
 """Number of a page."""
+Rule = Annotated[str, Query(min_length=1, max_length=100)]
+"""A rule of findings."""
 Asked = Annotated[str, Query(max_length=200)]
 """What is looked for."""
 ILL = (Health.OFFLINE, Health.FAULT, Health.CATCHING_UP, Health.SILENT)
@@ -50,7 +52,7 @@ def router(read: ReadModel) -> APIRouter:
     @pages.get("/")
     def home(request: Request, page: Number = 1) -> Response:
         shown = Page(read, request)
-        pager = Pager("/", page, CARDS, len(read.index().lines))
+        pager = pager_of("/", page, CARDS, len(read.index().lines))
         cards = [card(shown, now) for now in read.lines(pager.start, CARDS)]
         return shown.render("now.html", cards=cards, pager=pager)
 
@@ -69,7 +71,7 @@ def router(read: ReadModel) -> APIRouter:
     @pages.get("/batches")
     def batches(request: Request, page: Number = 1) -> Response:
         total, provisional = read.batch_count()
-        pager = Pager("/batches", page, ROWS, total)
+        pager = pager_of("/batches", page, ROWS, total)
         shown = Page(read, request)
         names = read.newest(pager.start, ROWS)
         figures = [figure for name in names if (figure := read.figure(name)) is not None]
@@ -96,15 +98,21 @@ def router(read: ReadModel) -> APIRouter:
     def meters(request: Request, page: Number = 1, agents: Number = 1, q: Asked = "") -> Response:
         shown = Page(read, request)
         values = health(shown, page, agents, q)
-        findings, rules = read.site_findings(0, FINDINGS)
         return shown.render(
             "meters.html",
             **values,
             papers=read.papers_of(row.id for row in values["instruments"]),
-            findings=[finding_item(shown, finding) for finding in findings],
-            rules=rules.most_common(),
-            more=max(rules.total() - FINDINGS, 0),
+            known=len(read.papers()),
+            odd=alike(shown, read.site_findings(0, FINDINGS)),
         )
+
+    @pages.get("/findings")
+    def findings(request: Request, rule: Rule, page: Number = 1) -> Response:
+        shown = Page(read, request)
+        longest = max((group.count for group in read.site_findings(0, 0, rule)), default=0)
+        pager = pager_of("/findings", page, ROWS, longest, rule, asks="rule")
+        groups = read.site_findings(pager.start, ROWS, rule)
+        return shown.render("findings.html", rule=rule, odd=alike(shown, groups), pager=pager)
 
     @pages.get("/fragments/health")
     def health_fragment(
@@ -164,15 +172,18 @@ def health(page: Page, number: int, agents_page: int, asked: str) -> dict[str, A
     read = page.read
     order = read.instruments()
     found = order.like(asked)
-    pager = Pager("/meters", number, ROWS, len(found), asked)
+    pager = pager_of("/meters", number, ROWS, len(found), asked)
     rows = read.meters(found[pager.start : pager.stop])
     near = {row.instrument.agent for row in rows}
     agents = sorted(read.agents(), key=lambda a: _first(a, near, asked))
     ill = [row for row in agents if row.health in ILL]
-    agent_pager = Pager("/meters", agents_page, AGENTS, len(agents), asked, "agents", "agents")
+    agent_pager = pager_of(
+        "/meters", agents_page, AGENTS, len(agents), asked, name="agents", anchor="agents"
+    )
     listed = agents[agent_pager.start : agent_pager.stop]
     here = {row.name for row in listed}
-    query = {"page": number, "agents": agents_page, "q": asked}
+    told = 0 if asked else TOLD  # what is looked for comes first
+    query = {"page": pager.number, "agents": agent_pager.number, "q": asked}
     return {
         "rows": [meter_row(page, row, here) for row in rows],
         "instruments": [row.instrument for row in rows],
@@ -181,10 +192,12 @@ def health(page: Page, number: int, agents_page: int, asked: str) -> dict[str, A
         "pager": pager,
         "asked": asked,
         "query": urlencode({k: v for k, v in query.items() if v not in (1, "")}),
-        "agents": listed,
+        "agents": [agent_row(page, row) for row in listed],
         "agent_pager": agent_pager,
-        "ill": ill[:TOLD],
-        "ill_more": len(ill) - TOLD,
+        "agent_count": len(agents),
+        "found": len(found),
+        "ill": ill[:told],
+        "ill_more": len(ill) - told,
     }
 
 
@@ -199,8 +212,9 @@ def _first(agent: AgentRow, near: Collection[str], asked: str) -> tuple[bool, bo
 def meter_row(page: Page, row: InstrumentRow, here: Collection[str]) -> dict[str, Any]:
     """The row of an instrument; what no reading changes of it is kept."""
     item, age = row.instrument, row.age_s
-    anchor = f"agent-{item.agent}"
-    agent = f"#{anchor}" if item.agent in here else page.meters(item.agent, anchor)
+    agent = f"#agent-{item.agent}"
+    if item.agent and item.agent not in here:
+        agent = page.meters(item.agent, f"agent-{item.agent}")
     return {
         "fixed": page.kept(
             "meter_row.html", (item.id, agent), row.support, None, row=row.support, agent=agent
@@ -212,9 +226,28 @@ def meter_row(page: Page, row: InstrumentRow, here: Collection[str]) -> dict[str
     }
 
 
-def finding_item(page: Page, finding: Finding) -> Markup:
-    """A finding in words, kept."""
-    return page.kept("finding.html", finding, None, finding.severity, f=finding)
+def agent_row(page: Page, row: AgentRow) -> Markup:
+    """The row of an agent."""
+    ago = "" if row.silent_s is None else page.ago(row.silent_s)
+    late = row.behind_s if row.health is Health.CATCHING_UP else None
+    behind = "" if late is None else page.span(late)
+    seen = (row.health, row.depth, behind, ago, row.seen_at, row.last_at, row.envelopes)
+    stamp = (*seen, row.quarantined)
+    return page.kept("agent_row.html", row.name, None, stamp, a=row, ago=ago, behind=behind)
+
+
+def alike(page: Page, groups: Iterable[Alike]) -> list[tuple[Alike, list[Markup]]]:
+    """Groups of findings with each finding in words, which are kept."""
+    return [
+        (
+            group,
+            [
+                page.kept("finding.html", finding, None, finding.severity, f=finding)
+                for finding in group.first
+            ],
+        )
+        for group in groups
+    ]
 
 
 def _wait_for(read: ReadModel, batch: str, *, ends: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +22,7 @@ from footprint.plant import Instrument, LocalText, PlantModel, Product
 from footprint.rows import batch_row
 from ingest.engine_shell import Revision
 from ingest.entry import Entry
+from ingest.sorted_findings import Alike
 from mrv.fact import Fact
 from mrv.finding import Finding
 from mrv.measurement.calibration import Certificate
@@ -333,7 +333,7 @@ class ReadModel:
 
     def _value(self, key: SeriesKey, at: int, item: Instrument, name: str) -> str:
         readings = self._running.engine.readings
-        stamp = at, len(readings.chain(key.agent, key.stream))
+        stamp = at, readings.tallies.get(key.agent, NO_TALLY).envelopes
         held = self._values.held(key, (readings, item), stamp)
         if held is None:
             series = readings.read(key, at, at + 1, 0)
@@ -419,12 +419,12 @@ class ReadModel:
         """The evidence bundle of a batch. Raises InputError."""
         return self._running.bundle(name)
 
-    def site_findings(self, start: int, count: int) -> tuple[Sequence[Finding], Counter[str]]:
-        """What was noticed of instruments, streams and facts, the gravest first.
+    def site_findings(self, start: int, count: int, rule: str | None = None) -> list[Alike]:
+        """What was noticed of instruments, streams and facts by rule, the gravest first.
 
-        Those from place `start` on, and the number of all of them by rule.
+        Of each rule, or of one, so many from place `start` on.
         """
-        return self._running.engine.site_findings(start, start + count)
+        return self._running.engine.findings_alike(start, count, rule)
 
     def findings(self) -> list[Finding]:
         """All findings."""

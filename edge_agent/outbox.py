@@ -23,6 +23,7 @@ from edge_agent.packing import packed, unpacked
 from mrv.envelope import Head
 from mrv.errors import MeterprintError
 from mrv.receipt import Receipt
+from mrv.strict_json import MAX_SAFE_INTEGER
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS message(
@@ -47,6 +48,8 @@ PRUNE_AT_ONCE = 500
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, ValueError, TypeError, AttributeError)
 """What a changed file raises: pages that make no sense, a value of another kind than was written,
 bytes that are no text."""
+MAX_EPOCH, MAX_IDENTITY = 32, 64
+"""Characters the members of an envelope's `after` may have (design §3)."""
 _SELECT = "SELECT stream,epoch,seq,identity,note,cut,id FROM message "
 
 
@@ -54,9 +57,12 @@ log = structlog.get_logger("edge")
 
 
 def _head_of(stream: Any, epoch: Any, seq: Any, identity: Any) -> Head:
-    """A row of `head`. Raises TypeError where a value is of another kind than was written."""
+    """A row of `head`. Raises TypeError or ValueError where no envelope could name it."""
     if [type(value) for value in (stream, epoch, seq, identity)] != [str, str, int, str]:
         raise TypeError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
+    plain = len(epoch) <= MAX_EPOCH and len(identity) <= MAX_IDENTITY and seq >= 0
+    if not plain or seq > MAX_SAFE_INTEGER or not (epoch + identity).isprintable():
+        raise ValueError(f"head of {stream!r}: {epoch!r}, {seq!r}, {identity!r}")
     return Head(epoch, seq, identity)
 
 
@@ -113,11 +119,15 @@ class Outbox:
         with self._asked("to be opened", (*DAMAGE, apsw.SQLError)):
             self._db = apsw.Connection(str(self.path))
             self._db.set_busy_timeout(10_000)
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA journal_mode=WAL")  # each alone: one that answers ends a text
+            self._db.execute("PRAGMA synchronous=FULL")
             for statement in SCHEMA.split(";\n"):
                 self._db.execute(statement)
             waiting = "SELECT count(*) FROM message INDEXED BY message_open WHERE receipted IS NULL"
             self._db.execute(_SELECT + "LIMIT 0")
+            keys = self._db.execute("SELECT name FROM pragma_table_info('message') WHERE pk>0")
+            if keys.fetchall() != [("id",)]:
+                raise ValueError("its messages have no numbers")
             for row in self._db.execute("SELECT stream,epoch,seq,identity FROM head"):
                 _head_of(*row)
             self._depth = int(self._db.execute(waiting).fetchone()[0])

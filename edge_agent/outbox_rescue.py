@@ -18,6 +18,8 @@ from mrv.verification.note import identity, split
 
 COLUMNS = "id,stream,epoch,seq,identity,note,cut,receipted"
 """Columns of a kept message."""
+_BY_ROW = COLUMNS.replace("id", "rowid", 1)
+"""The same where the table's own text may be changed: its rows have their numbers all the same."""
 SKIPPED = 2_000
 """Rows in a row that cannot be read after which a file is given up."""
 
@@ -49,10 +51,10 @@ def readable(path: Path) -> Iterator[Row]:
     try:
         while missed < SKIPPED:
             try:
-                exact = "id=?" if missed else "id>?"
+                exact = "rowid=?" if missed else "rowid>?"
                 found = database.execute(
-                    f"SELECT {COLUMNS} FROM message NOT INDEXED "  # noqa: S608
-                    f"WHERE {exact} ORDER BY id LIMIT 1",
+                    f"SELECT {_BY_ROW} FROM message NOT INDEXED "  # noqa: S608
+                    f"WHERE {exact} ORDER BY rowid LIMIT 1",
                     (last + missed,),
                 ).fetchall()
             except (apsw.Error, ValueError):  # a page, or the text of a row, that is no more

@@ -142,7 +142,7 @@ def disclosed(timeline: Timeline, start: int, end: int) -> list[str]:
     """Batches that overlap [start, end) and the neighbours on either side."""
     names = [batch.id for batch in timeline.overlapping(start, end)]
     before = timeline.before(start)
-    after = next((b for b in timeline.ordered() if b.start >= end), None)
+    after = timeline.after(end)
     return sorted({*names, *(b.id for b in (before, after) if b is not None)})
 
 

@@ -35,6 +35,7 @@ class Knowledge:
     ) -> None:
         self._origins, self._keys = origins, keys
         self.chains: dict[str, Sequence[Fact]] = _by_chain(facts)
+        self._first_starts: dict[str, int | None] = {}
         self._registry = Registry(self.chains.get(REGISTRY, ()))
         self.timelines: dict[str, Timeline] = {
             line: Timeline(line, self.chains[production_chain(line)], keys)
@@ -59,6 +60,11 @@ class Knowledge:
             found = None if held is None else held.grown(more[chain])
             known[line] = found or Timeline(line, self.chains[chain], self._keys)
         self.timelines = {line: known[line] for line in sorted(known)}
+        self._first_starts = dict(self._first_starts)
+        for line in self._first_starts.keys() & set(_lines_of(more)):
+            later = origin_of(fact.header for fact in more[production_chain(line)])
+            starts = [one for one in (self._first_starts[line], later) if one is not None]
+            self._first_starts[line] = min(starts, default=None)
 
     @property
     def facts(self) -> list[Fact]:
@@ -101,7 +107,10 @@ class Knowledge:
         """
         if self._origins is not None:
             return self._origins.get(line)
-        return origin_of(f.header for f in self.chains.get(production_chain(line), ()))
+        if line not in self._first_starts:
+            facts = self.chains.get(production_chain(line), ())
+            self._first_starts[line] = origin_of(fact.header for fact in facts)
+        return self._first_starts[line]
 
     def plant_changes(self) -> list[int]:
         """Moments at which a new plant model takes over."""

@@ -132,7 +132,7 @@ def vanished(before: Knowledge, after: Knowledge) -> list[str]:
     return [
         name
         for line, held in before.timelines.items()
-        if (timeline := after.timelines.get(line)) is not held
+        if (timeline := after.timelines.get(line)) is None or not timeline.grew_from(held)
         for name in held.batches.keys() - (timeline.batches.keys() if timeline else set())
     ]
 

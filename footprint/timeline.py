@@ -107,6 +107,10 @@ class Timeline:
         """What is odd about the facts."""
         return self.stated.findings
 
+    def grew_from(self, earlier: Timeline) -> bool:
+        """Whether it is the earlier timeline, or that with more facts: no batch is missing then."""
+        return self is earlier or self._before is earlier.stated
+
     def news(self, earlier: Timeline | None) -> Iterable[str]:
         """Batches that may be other ones than in an earlier timeline of the line."""
         if earlier is None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import apsw
 import structlog
@@ -21,6 +19,7 @@ from ingest.bridge_chain import BridgeChain, head_of, latest
 from ingest.bridge_decode import WINDOW, Decoder, Row
 from ingest.bridge_json import TOO_LARGE, Refused
 from ingest.bridge_mapping import BridgeMapping
+from ingest.bridge_tally import BridgeTally
 from ingest.enrolled_keys import EnrolledKeys
 from ingest.entry import Draft, EntryKind
 from ingest.journal import Journal, JournalError, RegistryMoved
@@ -53,24 +52,6 @@ log = structlog.get_logger("bridge")
 
 class KeyRevoked(MeterprintError):
     """The bridge's key was revoked: nothing it signs may enter the journal any more."""
-
-
-@dataclass(slots=True)
-class BridgeTally:
-    """Counts since the start."""
-
-    received: int = 0
-    """Messages."""
-    readings: int = 0
-    """Readings journalled, null ones with them."""
-    envelopes: int = 0
-    """Envelopes journalled."""
-    duplicates: int = 0
-    """Messages whose readings were all known."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """Messages refused, by reason."""
-    flags: Counter[str] = field(default_factory=Counter)
-    """Null readings, by flag."""
 
 
 class Bridge:

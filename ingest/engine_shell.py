@@ -29,6 +29,7 @@ from ingest.kernels import OnDemand, on_demand
 from ingest.result_changes import ResultChanges
 from ingest.result_store import Basis, ResultStore, Revision
 from ingest.site_findings import SiteFindings, history_findings, result_findings
+from ingest.sorted_findings import Alike, SortedFindings
 from ingest.stored_readings import StoredReadings
 from ingest.unreadable import UnreadableEntries
 from mrv.errors import MeterprintError
@@ -121,7 +122,8 @@ class EngineShell(EngineIntake):
                     return  # facts came; meters are made as somebody asks for them
                 for plant, source in pairs[first : first + METERS]:
                     engine.metered(plant, source)
-        self.site_findings(0, 0)
+        with self._lock:
+            self._site_findings_now()
 
     def save(self) -> None:
         """Write results, where every batch that may differ has been computed."""
@@ -277,17 +279,19 @@ class EngineShell(EngineIntake):
         with self._lock:
             return needs_of(self.engine, name, self._kernels)
 
-    def site_findings(
-        self, start: int = 0, stop: int | None = None
-    ) -> tuple[Sequence[Finding], Counter[str]]:
-        """What was noticed of instruments, streams and facts, the gravest first, without twins.
-
-        Those from place `start` up to `stop`, and the number of all of them by rule.
-        """
+    def site_findings(self) -> Sequence[Finding]:
+        """What was noticed of instruments, streams and facts, the gravest first, without twins."""
         with self._lock:
-            self._site_findings.update(self.engine, self.readings, self.entry_findings)
-            found = self._site_findings.sorted
-            return found.rows(start, stop), found.rules.copy()
+            return self._site_findings_now().rows()
+
+    def findings_alike(self, start: int, count: int, rule: str | None = None) -> list[Alike]:
+        """The same by weight and rule, of each so many from place `start` on; None = all rules."""
+        with self._lock:
+            return self._site_findings_now().alike(start, count, rule)
+
+    def _site_findings_now(self) -> SortedFindings:
+        self._site_findings.update(self.engine, self.readings, self.entry_findings)
+        return self._site_findings.sorted
 
     def findings(self) -> list[Finding]:
         """All findings, without twins, sorted.
@@ -295,7 +299,7 @@ class EngineShell(EngineIntake):
         What needs the history is looked at beside the engine, which goes on meanwhile.
         """
         with self._lock:
-            found = set(self.site_findings()[0])
+            found = set(self.site_findings())
             beside = Engine(self.engine.knowledge, self.readings, self._kernels)
         found.update(result_findings(self.results))
         found.update(history_findings(beside))

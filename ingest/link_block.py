@@ -6,7 +6,7 @@ from disk in one read, and a walk along an unbroken run is one search.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,9 @@ import pyarrow as pa
 from ingest.index_part import HASH_BYTES, STOPS, TRUSTED, identities
 from ingest.segment_rows import place_of
 from mrv.reporting.completeness import CLOCK_STEP_NS, ChainLink
+
+Closing = tuple[bool, int, int, str, int]
+"""(doubted, t_last, seq, identity, row) of a link that reaches a moment."""
 
 
 class Names:
@@ -119,14 +122,14 @@ class LinkBlock:
     def links(self, rows: Any) -> list[ChainLink]:
         """The links of some rows (int array), as `link` has them."""
         flags = self._flags[rows]
-        listed = rows.tolist()
+        names = self._names(rows)
         return [
             ChainLink(self._agent, self._stream, *one)
             for one in zip(
                 self._epoch.of(rows),
                 self.seq[rows].tolist(),
-                self._names(rows),
-                map(self.prev, listed),
+                names,
+                self._prevs(rows.tolist(), names),
                 self.t_first[rows].tolist(),
                 self.t_last[rows].tolist(),
                 ((flags & TRUSTED) > 0).tolist(),
@@ -143,8 +146,17 @@ class LinkBlock:
         data, size = self._identity[rows].tobytes().hex(), 2 * HASH_BYTES
         return [data[place : place + size] for place in range(0, len(data), size)]
 
-    def closing(self, end: int) -> tuple[bool, int, int, str, int] | None:
-        """(doubted, t_last, seq, identity, row) of the first link that reaches `end`.
+    def _prevs(self, rows: Sequence[int], names: Sequence[str]) -> list[str]:
+        """Identities of the envelopes before those of some rows."""
+        found, last = [], -1
+        for place, row in enumerate(rows):
+            follows = row - 1 == last and row not in self._stated
+            found.append(names[place - 1] if follows and place else self.prev(row))
+            last = row
+        return found
+
+    def closing(self, end: int) -> Closing | None:
+        """The first link that reaches `end`.
 
         One whose clock was trusted goes before all others.
         """
@@ -154,7 +166,7 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
-    def _first_of_alike(self, by_end: Any, place: int) -> tuple[bool, int, int, str, int]:
+    def _first_of_alike(self, by_end: Any, place: int) -> Closing:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])
         doubted = not self._flags[row] & TRUSTED

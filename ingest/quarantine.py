@@ -23,6 +23,10 @@ AT_ONCE = 1000
 """Most messages removed by one statement."""
 
 
+MOVE_AWAY = "move it away: it only keeps what was refused, and a new one is made"
+"""What to do about a file that is damaged."""
+
+
 class QuarantineError(MeterprintError):
     """The quarantine cannot be opened or written."""
 
@@ -57,7 +61,8 @@ class Quarantine:
         try:
             self._db: Any = apsw.Connection(str(path))
             self._db.set_busy_timeout(10_000)
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")  # what is in it is acknowledged
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS message(id INTEGER PRIMARY KEY, at INTEGER, "
                 "agent TEXT, topic TEXT, reason TEXT, detail TEXT, size INTEGER, bytes BLOB)"
@@ -69,7 +74,7 @@ class Quarantine:
         except apsw.Error as error:
             raise QuarantineError(
                 f"cannot open {path}: {error}",
-                hint="move it away: it only keeps what was refused, and a new one is made",
+                hint=MOVE_AWAY,
             ) from error
 
     def _held(self) -> tuple[int, int]:
@@ -133,25 +138,29 @@ class Quarantine:
 
     def counts(self) -> dict[str, int]:
         """How many were refused for each reason, dropped ones with them."""
-        with self._lock:
-            rows = self._db.execute("SELECT reason, n FROM tally ORDER BY reason").fetchall()
-        return dict(rows)
+        return dict(self._read("SELECT reason, n FROM tally ORDER BY reason"))
 
     def recent(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest messages, without their bytes."""
         names = ("at", "agent", "topic", "reason", "detail", "size")
-        with self._lock:
-            rows = self._db.execute(
-                f"SELECT {','.join(names)} FROM message ORDER BY id DESC LIMIT ?",  # noqa: S608
-                (limit,),
-            ).fetchall()
+        rows = self._read(
+            f"SELECT {','.join(names)} FROM message ORDER BY id DESC LIMIT ?",  # noqa: S608
+            (limit,),
+        )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def by_agent(self) -> Counter[str]:
         """How many messages are kept for each agent."""
-        with self._lock:
-            rows = self._db.execute("SELECT agent, count(*) FROM message GROUP BY agent").fetchall()
-        return Counter(dict(rows))
+        return Counter(dict(self._read("SELECT agent, count(*) FROM message GROUP BY agent")))
+
+    def _read(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Raises QuarantineError where the file is damaged."""
+        try:
+            with self._lock:
+                rows: list[tuple[Any, ...]] = self._db.execute(sql, values).fetchall()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise QuarantineError(f"cannot read {self._path}: {error}", hint=MOVE_AWAY) from error
+        return rows
 
     def close(self) -> None:
         """Close the file."""

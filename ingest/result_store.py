@@ -129,7 +129,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
     def _connect(self, path: Path) -> None:
         self._db = apsw.Connection(str(path))
         self._db.set_busy_timeout(10_000)
-        self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")  # a view: what is lost is computed again
         for statement in SCHEMA.split(";\n"):
             self._db.execute(statement)
         known = dict(self._db.execute("SELECT name, value FROM meta").fetchall())

@@ -9,12 +9,12 @@ time may be taken already is joined with what is there, so twins stand side by s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from ingest.claimed_spans import ClaimedSpans
+from ingest.influx_answers import key_of, points_in, stretches
 from ingest.influx_connection import (
     TIMEOUT_S,
     Grade,
@@ -184,7 +184,7 @@ class InfluxStore:
         answers = self._server.query(text, statements=len(fields))
         with self._server.understood():
             for series in chain.from_iterable(answers):
-                key = _key({name: decode_name(text) for name, text in series["tags"].items()})
+                key = key_of({name: decode_name(text) for name, text in series["tags"].items()})
                 last[key] = max(last.get(key, 0), int(series["values"][0][0]))
         self._claimed = {key: ClaimedSpans(t) for key, t in last.items()}
         self._learned = True
@@ -207,7 +207,7 @@ class InfluxStore:
 
     def _there(self, held: Held) -> Iterator[tuple[SeriesKey, int, int, dict[int, set[Row]]]]:
         """(channel, first time, last time, rows by time) of what the server has around these."""
-        spans = [(key, *span) for key, times in held.items() for span in _stretches(times)]
+        spans = [(key, *span) for key, times in held.items() for span in stretches(times)]
         for start in range(0, len(spans), STATEMENTS):
             some = spans[start : start + STATEMENTS]
             text = ";".join(
@@ -219,7 +219,7 @@ class InfluxStore:
                 some, self._server.query(text, statements=len(some)), strict=True
             ):
                 with self._server.understood():
-                    there = {t: set(rows_in(fields)) for t, fields in _points(found)}
+                    there = {t: set(rows_in(fields)) for t, fields in points_in(found)}
                 yield *span, there
 
     def _where(self, key: SeriesKey) -> str:
@@ -246,7 +246,7 @@ class InfluxStore:
         )
         (found,) = self._server.query(text)
         with self._server.understood():
-            rows = [(t, *rows_in(fields)[0]) for t, fields in _points(found)]
+            rows = [(t, *rows_in(fields)[0]) for t, fields in points_in(found)]
         return Series(
             [t for t, _, _, _ in rows],
             [v for _, _, v, _ in rows],
@@ -260,7 +260,7 @@ class InfluxStore:
         (found,) = self._server.query(f'SHOW SERIES FROM "{MEASUREMENT}" WHERE {self._mine}')
         with self._server.understood():
             names = (text for series in found for (text,) in series["values"])
-            return sorted(_key(split_head(text)[1]) for text in names)
+            return sorted(key_of(split_head(text)[1]) for text in names)
 
     def forget(self, chunks: Sequence[SeriesChunk]) -> None:
         """Take readings away, whose stamps were mended; others at their times stay.
@@ -325,28 +325,3 @@ class InfluxStore:
     def close(self) -> None:
         """Close connections."""
         self._server.close()
-
-
-def _key(tags: Mapping[str, str]) -> SeriesKey:
-    return SeriesKey(*(tags[name] for name in ("agent", "stream", "channel")))
-
-
-def _points(found: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for series in found:
-        names = series["columns"][1:]
-        for t, *values in series["values"]:
-            yield int(t), dict(zip(names, values, strict=True))
-
-
-def _stretches(times: Mapping[int, object]) -> list[tuple[int, int]]:
-    """Stretches that hold all times, cut where a gap is wider than a tenth of the whole."""
-    ordered = sorted(times)
-    widest = (ordered[-1] - ordered[0]) // 10
-    found = [(ordered[0], ordered[0])]
-    for t in ordered[1:]:
-        low, high = found[-1]
-        if t - high > widest:
-            found.append((t, t))
-        else:
-            found[-1] = (low, t)
-    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from mrv.finding import Finding, Severity
 
@@ -28,6 +28,20 @@ def finding_key(finding: Finding) -> Key:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Findings of one rule and weight."""
+
+    rule: str
+    """The rule."""
+    severity: Severity
+    """Their weight."""
+    count: int
+    """How many there are."""
+    first: Sequence[Finding]
+    """Some of them, from the place that was asked for."""
+
+
 class SortedFindings:
     """Findings by origin, and all of them in one order."""
 
@@ -37,15 +51,29 @@ class SortedFindings:
         self._keys: list[Key] = []
         self._rows: list[Finding] = []
         self._fresh: dict[Finding, None] = {}
-        self.rules: Counter[str] = Counter()
-        """Number of findings by rule, twins once."""
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def rows(self, start: int = 0, stop: int | None = None) -> Sequence[Finding]:
-        """Findings from place `start` up to `stop`; after `settle`."""
-        return self._rows[start:stop]
+    def rows(self) -> Sequence[Finding]:
+        """All findings; after `settle`."""
+        return tuple(self._rows)
+
+    def alike(self, start: int, count: int, rule: str | None = None) -> list[Alike]:
+        """Findings by weight and rule, of each so many from place `start` on; after `settle`.
+
+        None for `rule` = all rules.
+        """
+        found, place = [], 0
+        while place < len(self._keys):
+            weight, name = self._keys[place][:2]
+            end = bisect_left(self._keys, (weight, f"{name}\0"))
+            if rule in (None, name):
+                severity = self._rows[place].severity
+                first = self._rows[place + start : min(place + start + count, end)]
+                found.append(Alike(name, severity, end - place, first))
+            place = end
+        return found
 
     def put(self, origin: Hashable, found: list[Finding]) -> None:
         """What there is of one origin now."""
@@ -61,7 +89,6 @@ class SortedFindings:
             self._held[finding] = first, count + 1
             if not count:
                 self._fresh[finding] = None
-                self.rules[finding.rule] += 1
         for finding in known:
             first, count = self._held[finding]
             self._held[finding] = first, count - 1
@@ -70,9 +97,6 @@ class SortedFindings:
 
     def _drop(self, finding: Finding) -> None:
         del self._held[finding]
-        self.rules[finding.rule] -= 1
-        if not self.rules[finding.rule]:
-            del self.rules[finding.rule]
         if finding in self._fresh:
             del self._fresh[finding]
             return

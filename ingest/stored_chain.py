@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ingest.link_block import LinkBlock
+from ingest.link_block import Closing, LinkBlock
 from ingest.link_cache import SealedBlock
 from mrv.reporting.completeness import (
     ChainLink,
@@ -127,14 +128,27 @@ class StoredChain(StreamChain):
     def closing(self, end: int) -> ChainLink | None:
         """The first envelope that reaches `end`, a trusted one before all others."""
         hot = super().closing(end)
-        near = [part.block for part in self.sealed if part.extent.t_max >= end]
-        found = [(place, block) for block in near if (place := block.closing(end)) is not None]
-        if not found:
+        sealed = self._sealed_closing(end)
+        if sealed is None:
             return hot
-        place, block = min(found, key=lambda pair: pair[0][:4])
+        place, block = sealed
         if hot is not None and (not hot.trusted, hot.t_last, hot.seq, hot.identity) < place[:4]:
             return hot
         return block.link(place[4])
+
+    def _sealed_closing(self, end: int) -> tuple[Closing, LinkBlock] | None:
+        """The first sealed link that reaches `end`; parts that only begin after it are left."""
+        found: tuple[Closing, LinkBlock] | None = None
+        reaching = [part for part in self.sealed if part.extent.t_max >= end]
+        for part in sorted(reaching, key=lambda part: part.extent.t_min):
+            if found is not None:
+                doubted, last, *_ = found[0]
+                if not doubted and part.extent.t_min > last:
+                    break
+            place = part.block.closing(end)
+            if place is not None and (found is None or place[:4] < found[0][:4]):
+                found = place, part.block
+        return found
 
     def walk(self, first: int, last: int) -> tuple[Closure, ChainLink | None]:
         """From the link that reaches time `last` back to one that starts at or before `first`."""
@@ -190,15 +204,19 @@ class StoredChain(StreamChain):
                 known = ranges.get(epoch, (low, high))
                 ranges[epoch] = (min(low, known[0]), max(high, known[1]))
         self._connect(ranges)
-        part_of = StreamChain()
+        found: list[ChainLink] = []
         for part in self.sealed:
             if any(epoch in ranges for epoch, _ in part.extent.epochs):
-                for link in part.block.of_epochs(ranges):
-                    part_of.add(link)
+                found += part.block.of_epochs(ranges)
         for link in self._links.values():
             bounds = ranges.get(link.epoch)
             if bounds is not None and bounds[0] <= link.seq <= bounds[1]:
-                part_of.add(link)
+                found.append(link)
+        if len(ranges) == 1 and all(a.identity == b.prev for a, b in itertools.pairwise(found)):
+            return found  # one run: every link follows the one before, and both ends are wanted
+        part_of = StreamChain()
+        for link in found:
+            part_of.add(link)
         return part_of.between(start, end, also)
 
     def _connect(self, ranges: dict[str, tuple[int, int]]) -> None:

@@ -160,7 +160,8 @@ class Subscriber:
             if group.delivered and not self._take(group):
                 return
             company.done(time.monotonic())
-            self._ask()
+            if self._until_taken(self._asked) is None:
+                return
             self._meet()
             group = ahead or self._gather(company.wait)
 
@@ -190,12 +191,10 @@ class Subscriber:
         )
         if committed is None:
             return False
-        new = (item.accepted.draft.envelope for item in committed if item.new)
-        self._wants.saw((envelope for envelope in new if envelope is not None), time.monotonic())
         if committed and self._on_committed is not None:
             self._on_committed(committed)
-        for agent, stream, note in self._receiver.receipts(committed):
-            self._publish(agent, f"receipt/{stream or '-'}", note)
+        if self._until_taken(lambda: self._answered(committed)) is None:
+            return False
         done = 0
         for delivered in group.delivered:
             message = delivered.message
@@ -207,17 +206,29 @@ class Subscriber:
         acknowledge(group.delivered[:done])
         return done == len(group.delivered)
 
+    def _answered(self, committed: Sequence[Committed]) -> bool:
+        """Receipt what was committed. Raises JournalError where the disk cannot be read."""
+        new = (item.accepted.draft.envelope for item in committed if item.new)
+        self._wants.saw((envelope for envelope in new if envelope is not None), time.monotonic())
+        for agent, stream, note in self._receiver.receipts(committed):
+            self._publish(agent, f"receipt/{stream or '-'}", note)
+        return True
+
     def _publish(self, agent: str, name: str, payload: bytes) -> None:
         self._door.publish(f"{self._prefix(agent)}/{name}", payload)
 
-    def _ask(self) -> None:
-        """Ask agents for envelopes that must exist and have not come."""
+    def _asked(self) -> bool:
+        """Ask agents for envelopes that must exist and have not come. Raises JournalError."""
         for agent, stream, rows in self._wants.due(time.monotonic()):
             self._publish(agent, f"want/{stream}", dumps(rows))
             log.info("wanted", agent=agent, stream=stream, ranges=rows)
+        return True
 
     def _until_taken(self, take: Callable[[], Taken]) -> Taken | None:
-        """What `take` returns, once the disk does not refuse it; None where told to stop."""
+        """What `take` returns, once the disk does not refuse it; None where told to stop.
+
+        Whether it refuses to be written or to be read: the messages stay unacknowledged.
+        """
         while True:
             try:
                 taken = take()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -15,10 +16,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from ingest.quarantine import QuarantineError
 from ingest.receiver import COMMIT_BOUNDS_S, Tally
 from meterprint.live import LiveSite
 
 NS = 10**9
+
+log = structlog.get_logger("metrics")
 
 
 def _counter(name: str, text: str, value: float) -> Metric:
@@ -80,7 +84,12 @@ class SiteCollector(Collector):
             "Messages refused and kept in quarantine, by reason, since the site exists",
             labels=["reason"],
         )
-        for reason, count in sorted(live.site.quarantine.counts().items()):
+        try:
+            counts: Mapping[str, int] = live.site.quarantine.counts()
+        except QuarantineError as error:
+            log.warning("quarantine_unreadable", error=str(error), hint=error.hint)
+            counts = tally.quarantined.copy()  # since the start at least
+        for reason, count in sorted(counts.items()):
             refused.add_metric([reason], count)
         yield refused
         yield _commits(tally)

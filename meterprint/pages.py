@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import uvicorn
 
 from dashboards.agent_health import AgentState
@@ -20,6 +21,7 @@ from ingest.bundler import make_bundle
 from ingest.engine_shell import EngineShell
 from ingest.entry import Entry
 from ingest.origins import Place
+from ingest.quarantine import QuarantineError
 from meterprint.live import LiveSite
 from meterprint.metrics import metrics_text
 from mrv.errors import InputError, MeterprintError
@@ -32,6 +34,8 @@ BUNDLE_TRIES = 4
 """Times a bundle is made again because a fact came in meanwhile."""
 START_TRIES = 400
 """Times a starting server is asked whether it is up, 25 ms apart."""
+
+log = structlog.get_logger("pages")
 
 
 class RunningSite:
@@ -62,7 +66,11 @@ class RunningSite:
 
     def quarantined(self) -> Mapping[str, int]:
         """Messages refused, by agent."""
-        return self._live.site.quarantine.by_agent()
+        try:
+            return self._live.site.quarantine.by_agent()
+        except QuarantineError as error:
+            log.warning("quarantine_unreadable", error=str(error), hint=error.hint)
+            return {}  # `doctor` names it; the pages of the plant go on
 
     def index_of(self, identity: str) -> int | None:
         """Index of an entry of the journal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,8 +14,10 @@ from bench.growth_bench import Shown
 from bench.history import History
 from dashboards.app import create_app
 from dashboards.instrument_order import instrument_order
-from dashboards.pages import CARDS, ROWS
+from dashboards.page import ROWS
+from dashboards.pages import CARDS, FINDINGS
 from dashboards.read_model import ReadModel
+from footprint.batch import BatchState
 from mrv.fact import REGISTRY
 
 LINES = 60
@@ -134,3 +137,78 @@ def test_the_order_of_instruments_is_made_anew_when_a_certificate_ends(history):
     assert later.holds(end - 1)
     assert not later.holds(end)
     assert instrument_order(plant.instruments, site.engine.engine.knowledge, end).bad == order.bad
+
+
+def test_the_evidence_of_a_settled_batch_is_looked_up_until_it_may_be_another(
+    tmp_path, monkeypatch
+):
+    made = History(tmp_path, 2, period=400)
+    made.grow(2 * 2 * 8000)
+    made.settle()
+    engine = made.site.engine
+    read = ReadModel(Shown(made), engine.changes.wait)
+    name = next(n for n, state in engine.results.states.items() if state is BatchState.FINAL)
+    looked = []
+    needs = engine.needs
+    monkeypatch.setattr(engine, "needs", lambda n: looked.append(n) or needs(n))
+    first = read.evidence(name)
+    assert first.runs == tuple(run.summary() for run in read.runs(name))
+    assert first.envelopes == len(needs(name).links) > 0
+    assert len(looked) == 2
+    assert read.evidence(name) is first
+    assert len(looked) == 2
+    engine.results.put(name, engine.results[name])  # it was computed again
+    again = read.evidence(name)
+    assert (again.runs, len(looked)) == (first.runs, 3)
+    begun = engine.readings.begun
+    monkeypatch.setattr(engine.readings, "begun", lambda *asked: begun(*asked) + 1)
+    read.evidence(name)  # an envelope came into its time
+    assert len(looked) == 4
+    monkeypatch.undo()
+    made.site.close()
+
+
+def test_rows_are_made_again_when_a_batch_is_computed_again(history, read, client):
+    engine = history.site.engine
+    name = read.newest(0, 1)[0]
+    row = read.row(name)
+    assert read.row(name) is row
+    result = engine.results[name]
+    changed = replace(result, batch=replace(result.batch, good=7 * 10**6))
+    try:
+        engine.results.put(name, changed)
+        assert read.row(name)["quantity"] == "7"
+        assert '<td class="n" data-label="good units">7</td>' in client.get("/batches?lang=en").text
+    finally:
+        engine.results.put(name, result)
+    assert read.row(name) == row
+
+
+def test_batches_are_listed_as_their_lines_have_them(history, read):
+    timelines = history.site.engine.engine.knowledge.timelines.values()
+    every = [b for t in timelines for b in t.ordered() if b.id in history.site.engine.results]
+    wanted = [b.id for b in sorted(every, key=lambda b: (-b.start, b.id))]
+    assert read.newest() == wanted
+    assert read.newest(3, 4) == wanted[3:7]
+
+
+def test_findings_stand_together_by_rule_and_have_pages(client, read):
+    groups = {group.rule: group for group in read.site_findings(0, 3)}
+    differs = groups["serial_differs"]
+    assert (differs.count, len(differs.first)) == (2 * LINES, 3)
+    text = client.get("/meters?lang=en").text
+    assert text.count("<li><span") == sum(min(g.count, FINDINGS) for g in groups.values())
+    assert 'href="/findings?rule=serial_differs"' in text
+    shown = [client.get(f"/findings?rule=serial_differs&page={n}").text for n in (1, 2, 3)]
+    rows = [re.findall(r'<li><span class="code">(\S+)', page) for page in shown]
+    assert rows[1] == rows[2]  # there is no third page
+    assert len(set(rows[0] + rows[1])) == len(rows[0]) + len(rows[1]) == 2 * LINES
+    assert client.get("/findings?rule=none&lang=en").status_code == 200
+    assert client.get("/findings").status_code == 422
+
+
+def test_a_search_finds_by_certificate_and_names_an_instrument_first(client, read):
+    order = read.instruments()
+    assert [row.instrument.id for row in order.like("C7")] == ["own7"]
+    assert order.like("own5")[0].instrument.id == "own5"
+    assert len(order.like("own5")) == 11

@@ -83,7 +83,16 @@ def test_whatever_bits_a_disk_flips_the_agent_keeps_what_it_reads_now(
     outbox.close()
 
 
-@pytest.mark.parametrize("damage", ["identity = CAST(x'b9' AS TEXT)", "seq = 1.5", "epoch = x'00'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "identity = CAST(x'b9' AS TEXT)",
+        "seq = 1.5",
+        "epoch = x'00'",
+        "epoch = char(22)",
+        "identity = replace(identity, substr(identity, 1, 1), char(22))",
+    ],
+)
 def test_a_head_that_cannot_be_read_is_found_out_before_anything_is_built_on_it(tmp_path, damage):
     path = tmp_path / "outbox.db"
     outbox, agent = agent_on(path)
@@ -100,6 +109,22 @@ def test_a_head_that_cannot_be_read_is_found_out_before_anything_is_built_on_it(
     agent.flush()
     notes = [split(message.note)[0] for message in outbox.everything() if message.stream]
     assert [v for text in notes for column in parse(text).cols for v in column.v] == [1, 2]
+    outbox.close()
+
+
+def test_a_flip_in_the_text_of_the_tables_loses_nothing(tmp_path):
+    path = tmp_path / "outbox.db"
+    outbox, agent = agent_on(path)
+    agent.add([RawReading("m.e", S, 0, 1)])
+    agent.flush()
+    kept = [message.identity for message in outbox.everything()]
+    outbox.close()
+    content = path.read_bytes()
+    assert content.count(b"id INTEGER PRIMARY KEY") == 1
+    path.write_bytes(content.replace(b"id INTEGER PRIMARY KEY", b"id INTEGER PRIMAZY KEY"))
+    outbox, _ = agent_on(path)
+    assert outbox.rescues == 1
+    assert [message.identity for message in outbox.everything()][: len(kept)] == kept
     outbox.close()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from footprint.catalogue import FactorError, FactorRequest
 from footprint.knowledge import Knowledge
-from footprint.restatement import changed_lines
+from footprint.restatement import changed_lines, vanished
 from mrv.fact import REGISTRY, Fact, FactHeader, production_chain
 
 EXAMPLES = int(os.environ.get("METERPRINT_KNOWLEDGE", "150"))
@@ -151,6 +151,7 @@ def test_knowledge_that_grows_is_that_of_all_facts(seed):
         anew = Knowledge(facts[:place])
         assert seen(grown) == seen(anew)
         assert touched(held, grown) == touched(held, anew)
+        assert sorted(vanished(held, grown)) == sorted(vanished(held, anew))
         if asked:
             assert seen(held) == before
         held = grown

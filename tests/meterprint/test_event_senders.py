@@ -9,6 +9,8 @@ import pytest
 from ingest.broker import find_mosquitto
 from ingest.facts import load_facts
 from meterprint.live import LiveSite
+from meterprint.metrics import metrics_text
+from meterprint.pages import RunningSite
 from meterprint.plant_file import load_plant
 from meterprint.site import open_site
 from mrv.strict_json import dumps
@@ -71,4 +73,10 @@ def test_a_batch_event_counts_from_an_enrolled_agent_alone(tmp_path):
         ("stays", "b4"),
     ]
     publisher.close()
+    site.quarantine._db.execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory").fetchall()
+    with (site.state / "quarantine.db").open("r+b") as file:
+        file.seek(4096)  # pages and metrics go on without a quarantine that can be read
+        file.write(b"\xa5" * 20_000)
+    assert "meterprint_journal_entries" in metrics_text(live)
+    assert RunningSite(live).quarantined() == {}
     site.close()
