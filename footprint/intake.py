@@ -7,8 +7,8 @@ is all a verifier has. The server keeps readings in segments instead and shares 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
 
@@ -16,6 +16,7 @@ from footprint.chain_tips import ChainTips, Tally
 from footprint.held_series import HeldSeries, Row, rows
 from footprint.readings import ChannelSource, SignedGap
 from footprint.true_times import Gap, TrueTimes, stated_gaps
+from footprint.unsettling import Tail, Unsettled
 from mrv.channel import Channel, ChannelTable
 from mrv.column import Column, column_bounds
 from mrv.envelope import Envelope
@@ -44,6 +45,8 @@ class Arrival:
     """Their channels; the same objects at each envelope that names the same ones."""
     bounds: Sequence[Bounds]
     """Times of their first and last readings, ns UTC."""
+    unsettled: Unsettled | None = None
+    """What it may change for other channels of its stream."""
 
 
 @dataclass(slots=True)
@@ -61,6 +64,8 @@ class _Lane:
     """Its clocks."""
     tally: Tally
     """The count of its agent's envelopes."""
+    tail: Tail = field(default_factory=Tail)
+    """Where it ended."""
     cfg: str | None = None
     """Table of the envelope before; None = there was none."""
     channels: Sequence[str] = ()
@@ -78,6 +83,7 @@ class EnvelopeIndex(ABC):
     def __init__(self) -> None:
         self._tables: dict[str, ChannelTable] = {}
         self._keys: dict[str, set[SeriesKey]] = {}
+        self._channels: dict[tuple[str, str], set[str]] = {}
         self._cfgs: dict[SeriesKey, set[str]] = {}
         self._chains: dict[tuple[str, str], StreamChain] = {}
         self._lanes: dict[tuple[str, str], _Lane] = {}
@@ -105,6 +111,7 @@ class EnvelopeIndex(ABC):
                 key = SeriesKey(table.agent, entry.stream, entry.name)
                 self._cfgs.setdefault(key, set()).add(identity)
                 self._keys.setdefault(entry.name, set()).add(key)
+                self._channels.setdefault(key[:2], set()).add(entry.name)
         self._forget_sources()
 
     def _forget_sources(self) -> None:
@@ -138,7 +145,8 @@ class EnvelopeIndex(ABC):
             )
         bounds = [column_bounds(column) for column in envelope.cols]
         link = chain_link(envelope, identity, bounds)
-        lane.tally.add(int(lane.chain.add(link)), link.t_last)
+        new, unsettled = lane.tail.add(lane.chain, link, gaps=bool(envelope.ev))
+        lane.tally.add(int(new), link.t_last)
         odd = lane.watch.saw(link)
         if odd:
             self.true_times.doubt(place)
@@ -156,7 +164,7 @@ class EnvelopeIndex(ABC):
                 self.learn_length(key, max(column.length))
             if column.tag:
                 self._learn_tags(key, column)
-        return Arrival(lane.keys, bounds)
+        return Arrival(lane.keys, bounds, unsettled)
 
     def _learn_channels(self, keys: Sequence[SeriesKey], cfg: str) -> None:
         """Channels were delivered under a channel table, perhaps not for the first time."""
@@ -183,6 +191,7 @@ class EnvelopeIndex(ABC):
         """A channel was delivered under a channel table."""
         self._cfgs.setdefault(key, set()).add(cfg)
         self._keys.setdefault(key.channel, set()).add(key)
+        self._channels.setdefault(key[:2], set()).add(key.channel)
         self._forget_sources()
 
     def learn_length(self, key: SeriesKey, length: int) -> None:
@@ -214,6 +223,10 @@ class EnvelopeIndex(ABC):
     def channels(self) -> Sequence[str]:
         """Names of all channels that deliver or are stated to, sorted."""
         return sorted(self._keys)
+
+    def channels_of(self, agent: str, stream: str) -> Collection[str]:
+        """Channels that are delivered in a stream or stated to be."""
+        return self._channels.get((agent, stream), ())
 
     def table(self, identity: str) -> ChannelTable | None:
         """The table of that identity, None where it is not here."""

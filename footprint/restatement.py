@@ -108,7 +108,10 @@ def _neighbours(timeline: Timeline, start: int, end: int) -> set[str]:
 
 
 def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
-    """Time of lines whose batches are not the same, and of those that share a source with them."""
+    """Time of lines whose batches are not the same, and of those that share a source with them.
+
+    A batch that was open claimed all time to come: where it ended long ago others have that now.
+    """
     found = []
     plants = [plant for _, plant in after.plants]
     for line, timeline in after.timelines.items():
@@ -121,8 +124,6 @@ def changed_lines(before: Knowledge, after: Knowledge) -> list[Touched]:
             if len(pair) == 1 or pair[0] != pair[1]:
                 end = max(OPEN if b.end is None else b.end for b in pair)
                 start = min(b.start for b in pair)
-                if len(pair) == 2 and pair[0].start == pair[1].start and pair[0].end is None:
-                    end = pair[1].end or OPEN
                 found.append(Touched(sharing(plants, (line,)), start, end))
     return found
 
@@ -185,6 +186,7 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
         for instrument in plant.instruments:
             if new.says_the_same(old, instrument.id):
                 continue
+            found += _changed_exchanges(old, new, instrument.id, plants)
             for register in instrument.registers:
                 if (instrument.id, register.id) in seen:
                     continue
@@ -197,6 +199,16 @@ def _changed_registers(old: Knowledge, engine: Engine) -> list[Touched]:
                     high = max(end, *meter.near(end), meter.reaches(end)) if end < FOREVER else OPEN
                     found.append(Touched(lines, low, high, instrument.id))
     return found
+
+
+def _changed_exchanges(
+    old: Knowledge, new: Knowledge, instrument: str, plants: Sequence[PlantModel]
+) -> list[Touched]:
+    """Moments of exchanges only one of both knows: what they state is said of a batch."""
+    known = [list(k.exchanges(instrument)) for k in (old, new)]
+    lone = [one for i in (0, 1) for one in known[i] if one not in known[1 - i]]
+    lines = lines_of(plants, instrument)
+    return [Touched(lines, one.at, one.at, instrument) for one in lone]
 
 
 def differing(before: Sequence[Stretch], after: Sequence[Stretch]) -> list[tuple[int, int]]:

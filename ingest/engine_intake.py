@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from footprint.intake import EnvelopeIndex, MemoryReadings
+from footprint.unsettling import Unsettled
 from ingest.entry import Entry, EntryKind
 from ingest.envelope_reading import read_envelope
 from ingest.facts import read_fact
@@ -26,7 +27,7 @@ from mrv.envelope import Envelope
 from mrv.errors import MeterprintError
 from mrv.fact import Fact
 from mrv.finding import Finding
-from mrv.reporting.completeness import Bounds
+from mrv.reporting.completeness import Bounds, chain_link
 from mrv.series import SeriesKey
 from mrv.verification.note import split
 
@@ -59,6 +60,7 @@ class EngineIntake:
         self._offered: dict[int, tuple[str, Envelope]] = {}
         self._touched: dict[SeriesKey, tuple[int, int]] = {}
         self._told: set[str] = set()
+        self._unsettled: dict[tuple[str, str], Unsettled] = {}
         self._memory_readings = 0
         self.sealed = threading.Event()
         """Set when a segment was written: there may be something to merge."""
@@ -173,6 +175,8 @@ class EngineIntake:
         if index >= self._based:
             self._told.update(channel.partition(".")[0] for channel in rivals)
             self._touch(taken.keys, taken.bounds)
+            if taken.unsettled is not None:
+                self._unsettle((envelope.agent, envelope.stream), taken.unsettled)
 
     def _envelope(self, identity: str) -> Envelope | None:
         """An envelope of the journal, read again."""
@@ -185,7 +189,16 @@ class EngineIntake:
             envelope = self._own(entry)
         except MeterprintError:
             return  # it is among the unreadable ones already
-        self._touch(envelope.keys, [column_bounds(column) for column in envelope.cols])
+        bounds = [column_bounds(column) for column in envelope.cols]
+        self._touch(envelope.keys, bounds)
+        link = chain_link(envelope, entry.identity, bounds)
+        chain = self.readings.chain(envelope.agent, envelope.stream)
+        low = min(link.t_first, chain.lower_end(link.t_last))
+        self._unsettle((envelope.agent, envelope.stream), Unsettled(low, link.t_last, waiting=True))
+
+    def _unsettle(self, place: tuple[str, str], unsettled: Unsettled) -> None:
+        known = self._unsettled.get(place)
+        self._unsettled[place] = unsettled if known is None else known | unsettled
 
     def _touch(self, keys: Sequence[SeriesKey], bounds: Sequence[Bounds]) -> None:
         for key, (first, last) in zip(keys, bounds, strict=True):

@@ -129,7 +129,8 @@ class EngineShell(EngineIntake):
         """Write results, where every batch that may differ has been computed."""
         with self._lock:
             writable = self.store is not None and self.store.writable
-            pending = self._everything or self._touched or self._told or self._fresh_facts
+            touched = self._touched or self._told or self._unsettled
+            pending = self._everything or touched or self._fresh_facts
             if writable and not pending and self.results.provisional.issuperset(self._wanted):
                 anchor = self._anchor(self._index)
                 self.results.save(Basis(self._index, anchor, frozenset(self._wanted)))
@@ -167,6 +168,7 @@ class EngineShell(EngineIntake):
             self._everything = False
             self._touched.clear()
             self._told.clear()
+            self._unsettled.clear()
             self._wanted = OutOfDate(batch.id for batch in self.engine.batches())
             for name in set(self.results).difference(self._wanted):
                 del self.results[name]
@@ -176,6 +178,7 @@ class EngineShell(EngineIntake):
                 lines = self.engine.lines_of(instrument)
                 self._wanted.add(batches_around(self.engine, Touched(lines, 0, OPEN)))
         self._told.clear()
+        self._note_unsettled()
         growing: dict[frozenset[str], int] = {}
         for key, (first, last) in self._touched.items():
             reaches = partial(self.engine.reaches, key.channel)
@@ -189,6 +192,23 @@ class EngineShell(EngineIntake):
         for lines, low in growing.items():
             self._wanted.add(batches_around(self.engine, Touched(lines, low, OPEN)))
         self._touched.clear()
+
+    def _note_unsettled(self) -> None:
+        """Turn what other channels of a stream may be complete by into names of batches."""
+        waiting: set[str] = set()
+        for place, unsettled in self._unsettled.items():
+            instruments = {name.partition(".")[0] for name in self.readings.channels_of(*place)}
+            lines = frozenset().union(*map(self.engine.lines_of, instruments))
+            if unsettled.low <= unsettled.high:
+                touched = Touched(lines, unsettled.low, unsettled.high)
+                self._wanted.add(batches_around(self.engine, touched))
+            if unsettled.waiting:
+                waiting |= lines
+        self._unsettled.clear()
+        if waiting:
+            names = (*self.results.provisional, *self.results.estimated)
+            found = ((name, self.engine.find(name)) for name in names)
+            self._wanted.add(name for name, pair in found if pair and pair[1].line in waiting)
 
     def refresh(
         self, progress: Callable[[int, int], None] | None = None, *, eager: bool = True
@@ -329,6 +349,7 @@ class EngineShell(EngineIntake):
             self._everything, self._understood = True, 0
             self._touched.clear()
             self._told.clear()
+            self._unsettled.clear()
             self._wanted.clear()
             self._site_findings = SiteFindings()
             self.engine = Engine(Knowledge(()), self.readings, self._kernels)

@@ -166,6 +166,12 @@ class LinkBlock:
                 return self._first_of_alike(by_end, place)
         return None
 
+    def lower_end(self, end: int) -> int:
+        """Latest end below `end` of a link whose clock was trusted, ns; 0 = there is none."""
+        ends = self._ends[0][1]
+        place = place_of(ends, end)
+        return int(ends[place - 1]) if place else 0
+
     def _first_of_alike(self, by_end: Any, place: int) -> Closing:
         """Of the links at `place` and those of the same end and number, the one named first."""
         row = int(by_end[place])

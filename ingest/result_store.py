@@ -101,6 +101,8 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._digests: dict[str, str] = {}
         self.provisional: set[str] = set()
         """Batches whose figure still waits for something."""
+        self.estimated: set[str] = set()
+        """Batches in which policy stands in for what is missing."""
         self._marks: dict[str, str] = {}
         self._changed: set[str] = set()
         self._turn = threading.Lock()
@@ -144,8 +146,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self.rules.update(json.loads(rules))
             self._states[name] = BatchState(state)
             self._digests[name], self._marks[name] = digest, mark
-            if self._states[name] is BatchState.PROVISIONAL:
-                self.provisional.add(name)
+            self._sort_in(name, self._states[name])
         stale = json.loads(known["stale"]) if "stale" in known else self.provisional
         self.basis = Basis(int(known["entries"]), str(known["anchor"]), frozenset(stale))
 
@@ -200,11 +201,20 @@ class ResultStore(MutableMapping[str, BatchResult]):
             self._changed.add(name)
             self._held[name] = result
         self._states[name] = result.state
-        if result.state is BatchState.PROVISIONAL:
-            self.provisional.add(name)
-        else:
-            self.provisional.discard(name)
+        self._sort_in(name, result.state)
         return True
+
+    def _sort_in(self, name: str, state: BatchState | None) -> None:
+        """A batch is in another state now, None = it is none any more."""
+        sorts = (
+            (BatchState.PROVISIONAL, self.provisional),
+            (BatchState.FINAL_ESTIMATED, self.estimated),
+        )
+        for kind, names in sorts:
+            if state is kind:
+                names.add(name)
+            else:
+                names.discard(name)
 
     def stamp(self, name: str) -> int:
         """A number that is another one whenever a batch was computed: for what is made of a result.
@@ -231,7 +241,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
         self._digests.pop(name, None)
         self._marks.pop(name, None)
         self._held.pop(name, None)
-        self.provisional.discard(name)
+        self._sort_in(name, None)
         self._changed.add(name)
         self.order.drop(name)
         self._stamps[name] = next(self._count)
@@ -347,6 +357,7 @@ class ResultStore(MutableMapping[str, BatchResult]):
         """Forget everything."""
         self._held, self._states, self._digests, self._marks = {}, {}, {}, {}
         self.provisional.clear()
+        self.estimated.clear()
         self.order.clear()
         self._stamps, self._floor = {}, next(self._count)
         self.rules.clear()

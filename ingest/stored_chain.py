@@ -75,14 +75,32 @@ class StoredChain(StreamChain):
     def add(self, link: ChainLink) -> bool:
         """Take in one envelope; whether it is new: the same one twice changes nothing."""
         if link.seq <= self._sealed_epochs.get(link.epoch, -1):
-            for part in self._with_epoch(link.epoch):
-                for twin in part.block.at(link.epoch, link.seq):
-                    if twin.identity == link.identity:
-                        return False
-                    pair = (min(twin.identity, link.identity), max(twin.identity, link.identity))
-                    if pair not in self.equivocations:
-                        self.equivocations.append(pair)
+            sealed = [
+                twin.identity
+                for part in self._with_epoch(link.epoch)
+                for twin in part.block.at(link.epoch, link.seq)
+            ]
+            if link.identity in sealed:
+                return False
+            if sealed:
+                self.twins.append((min(sealed[0], link.identity), max(sealed[0], link.identity)))
         return super().add(link)
+
+    def knows_after(self, link: ChainLink) -> bool:
+        """Whether an envelope of its epoch with a higher number may be here."""
+        return super().knows_after(link) or link.seq < self._sealed_epochs.get(link.epoch, -1)
+
+    def awaits(self, link: ChainLink) -> bool:
+        """Whether an envelope that is here names `link` as the one before it, or one may."""
+        return super().awaits(link) or any(one.prev == link.identity for one in self._looked()[1])
+
+    def lower_end(self, end: int) -> int:
+        """Latest end below `end` of an envelope whose clock was trusted; 0 = there is none."""
+        found = super().lower_end(end)
+        for part in sorted(self.sealed, key=lambda part: -part.extent.t_max):
+            if part.extent.t_max > found and part.extent.t_min < end:
+                found = max(found, part.block.lower_end(end))
+        return found
 
     def _with_epoch(self, epoch: str) -> Iterator[SealedBlock]:
         for part in reversed(self.sealed):

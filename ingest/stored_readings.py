@@ -94,7 +94,7 @@ class StoredReadings(EnvelopeIndex):
         for agent, stream, boot, *row in meta.get("clocks", ()):
             self.true_times.learn_boot(agent, stream, boot, map(int, row))
         for row in meta["equivocations"]:
-            self.chain(row[0], row[1]).equivocations.append((row[2], row[3]))
+            self.chain(row[0], row[1]).twins.append((row[2], row[3]))
         self._tally(meta["links"])
         self._attach_links(path, meta["links"])
 
@@ -205,7 +205,7 @@ class StoredReadings(EnvelopeIndex):
             self.sealed_readings += readings
             for _, chain in hot:
                 chain.forget_hot()
-                chain.sealed_equivocations = len(chain.equivocations)
+                chain.sealed_equivocations = len(chain.twins)
                 chain.sealed_late = chain.late
             self._attach_links(path, listed)
             self._settle()
@@ -231,7 +231,7 @@ class StoredReadings(EnvelopeIndex):
             "equivocations": [
                 [*place, *pair]
                 for place, chain in hot
-                for pair in chain.equivocations[chain.sealed_equivocations :]
+                for pair in chain.twins[chain.sealed_equivocations :]
             ],
         }
 

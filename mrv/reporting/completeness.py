@@ -118,7 +118,11 @@ class StreamChain:
         self._by_end: list[tuple[int, int, str]] = []
         self._trusted_by_end: list[tuple[int, int, str]] = []
         self._places: dict[tuple[str, int], str] = {}
-        self.equivocations: list[tuple[str, str]] = []
+        self._begun_after: set[str] = set()
+        self.twins: list[tuple[str, str]] = []
+        """Pairs of envelopes of one number with other contents, as they came; enough to tell all
+        of one number from each other."""
+        self._equivocations: tuple[int, list[tuple[str, str]]] = 0, []
         self.late = self.late_since = 0
 
     def __len__(self) -> int:
@@ -127,7 +131,22 @@ class StreamChain:
     @property
     def oddities(self) -> tuple[int, int]:
         """Number of equivocations and of envelopes that came late."""
-        return len(self.equivocations), self.late
+        return len(self.twins), self.late
+
+    @property
+    def equivocations(self) -> list[tuple[str, str]]:
+        """Of envelopes of one number with other contents: the first by identity, and each other."""
+        if self._equivocations[0] != len(self.twins):
+            alike: dict[str, set[str]] = {}
+            for pair in self.twins:
+                fewer, more = sorted((alike.setdefault(name, {name}) for name in pair), key=len)
+                if fewer is not more:
+                    more |= fewer
+                    alike.update(dict.fromkeys(fewer, more))
+            groups = {id(names): sorted(names) for names in alike.values()}.values()
+            found = sorted((first, name) for first, *rest in groups for name in rest)
+            self._equivocations = len(self.twins), found
+        return self._equivocations[1]
 
     def tip(self) -> ChainLink | None:
         """The envelope that was added last; None where another one follows it."""
@@ -149,11 +168,28 @@ class StreamChain:
         _place_in(self._by_end, end)
         if link.trusted:
             _place_in(self._trusted_by_end, end)
+        if not link.seq and link.prev:
+            self._begun_after.add(link.prev)
         twin = self._places.setdefault((link.epoch, link.seq), link.identity)
         if twin != link.identity:
-            self.equivocations.append((min(twin, link.identity), max(twin, link.identity)))
+            self.twins.append((min(twin, link.identity), max(twin, link.identity)))
             self._places[link.epoch, link.seq] = min(twin, link.identity)
         return True
+
+    def knows_after(self, link: ChainLink) -> bool:
+        """Whether an envelope of its epoch with the next number is here."""
+        return (link.epoch, link.seq + 1) in self._places
+
+    def awaits(self, link: ChainLink) -> bool:
+        """Whether an envelope that is here names `link` as the one before it, or one may."""
+        after = self._links.get(self._places.get((link.epoch, link.seq + 1), ""))
+        follows = after is not None and after.prev == link.identity
+        return follows or link.identity in self._begun_after or bool(self.twins)
+
+    def lower_end(self, end: int) -> int:
+        """Latest end below `end` of an envelope with a trusted clock, ns UTC; 0 = there is none."""
+        place = bisect_left(self._trusted_by_end, (end, -1, ""))
+        return self._trusted_by_end[place - 1][0] if place else 0
 
     def link(self, identity: str) -> ChainLink | None:
         """The envelope of that identity, None where it is not here."""

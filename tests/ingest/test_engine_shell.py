@@ -21,7 +21,7 @@ from ingest.entry import Draft, EntryKind
 from meterprint.plant_file import PlantFile
 from meterprint.site import open_site
 from mrv.channel import AssuranceTier, Channel, ChannelKind, ChannelTable, render_table
-from mrv.envelope import Clock, ClockState, parse
+from mrv.envelope import Clock, ClockState, Event, parse
 from mrv.fact import REGISTRY
 from mrv.measurement.activity import PYTHON
 from mrv.verification.note import SecretKey, identity, sign, split
@@ -98,13 +98,18 @@ class Plant:
         self.site = open_site(folder, "shell")
         self.site.state_plant(PlantFile(folder, plant, PLANT, (("x", tuple(factors())),), ()), 0)
         self.site.enrol_agent(self.key.public)
+        own = random.Random(choice.getstate()[1][0])  # leaves `choice` as it is
+        together = own.choice(((), ("m0", "air"), ("m1", "air"), STREAMS))
+        self.stream_of = {m: together[0] if m in together else m for m in STREAMS}
+        self.gaps = own.choice((0, 0.04))
         self.cfg = self.table(self.key, METERS, "scale")
         self.clock = dict.fromkeys(STREAMS, 0)
         self.wrong = dict.fromkeys(STREAMS, 0)
         self.value = dict.fromkeys(STREAMS, 0) | {"m1": 99_950}
-        self.chains = {
+        chains = {
             m: self.chain(m, m, self.key, self.cfg, f"{i:016x}") for i, m in enumerate(STREAMS)
         }
+        self.chains = {m: chains[stream] for m, stream in self.stream_of.items()}
         self.second = None
         self.held: list[Draft] = []
         self.open: dict[str, str] = {}
@@ -130,7 +135,7 @@ class Plant:
                         Fraction(1),
                         "",
                         AssuranceTier.AGENT_SIGNED,
-                        stream=m if streams else "",
+                        stream=self.stream_of[m] if streams else "",
                     )
                     for m in sorted((*counters, *scales))
                 ),
@@ -182,6 +187,11 @@ class Plant:
         inner = chain._chain
         place = inner._seq, inner._prev
         clock = DOUBTED if self.wrong[meter] else CLOCK
+        if self.gaps and self.choice.random() < self.gaps:  # it did not answer for a while
+            start, last = self.clock[meter], self.choice.choice((20, 150, 400))
+            self.clock[meter] += last
+            gap = Event("gap", start * S, (start + last) * S, f"{meter}.e", "silent")
+            self.hold(chain.cut([], clock, [gap]))
         self.hold(chain.cut(self.rows(meter), clock))
         if self.choice.random() < 0.03:  # the disk of yesterday: the same number, other readings
             inner._seq, inner._prev = place
