@@ -47,14 +47,22 @@ class SiteFindings:
         if self._changed("sources", readings.sources_mark) or plants:
             self.sorted.put("channels", list(unknown_instruments(knowledge, readings)))
         doubted = readings.take_odd()
-        if doubted and isinstance(readings, StoredReadings):
-            readings.look()
-        for place in doubted:
-            chain = readings.chain(*place)
-            found = list(odd_chain(place, chain, readings.mended(*place)))
-            self.sorted.put(("chain", *place), found)
-            readings.tips.looked(place, chain)
+        try:
+            if doubted and isinstance(readings, StoredReadings):
+                readings.look()
+            while doubted:
+                self._look(readings, doubted[-1])
+                doubted.pop()
+        finally:  # what could not be looked at stays in doubt
+            for place in doubted:
+                readings.tips.doubt(place)
         self.sorted.settle()
+
+    def _look(self, readings: EnvelopeIndex, place: tuple[str, str]) -> None:
+        chain = readings.chain(*place)
+        found = list(odd_chain(place, chain, readings.mended(*place)))
+        self.sorted.put(("chain", *place), found)
+        readings.tips.looked(place, chain)
 
     def _changed(self, name: Hashable, mark: object) -> bool:
         """Whether something is another object than when it was looked at last."""
