@@ -62,8 +62,9 @@ class EvidenceKept:
     def of(self, name: str) -> Evidence:
         """The evidence of a batch.
 
-        A settled batch draws on other envelopes only when it was computed again, or when an
-        envelope came that begins before the last one it draws on.
+        A batch draws on other envelopes only when it was computed again, or when an envelope came
+        to one of its streams that begins before the last one it draws on; where it is not final,
+        any envelope.
         """
         engine, running = self._running.engine, self._running
         readings, stamp = engine.readings, engine.results.stamp(name)
@@ -79,6 +80,6 @@ class EvidenceKept:
             moved = any(readings.mended(*row[:2]) for row in begun)
         runs = runs_of(needs.links, running.indexes, running.index_of)
         made = Evidence(tuple(run.summary() for run in runs), begun)
-        if state is not BatchState.PROVISIONAL and not moved:
+        if not moved:
             self._kept.keep(name, (readings,), stamp, made)
         return made
