@@ -16,7 +16,8 @@ smallest site has, and one batch of the same length, looked at for the first tim
 and again. The history therefore begins with short batches, enough of them to fill a page, of which
 one is asked for; the batches of a day that follow are in columns of their own (`day_first`, `day`)
 from the size on that has one. Pages of instruments and lines are not made alike: with ten
-instruments they have ten rows, with more of them a hundred, and the slope has that in it.
+instruments they have ten rows (the search one), with more of them a hundred, and the slope has that
+in it.
 """
 
 from __future__ import annotations
