@@ -37,6 +37,9 @@ ROWS = 100
 PARTS: Kept[Markup] = Kept(4000)
 """Rows of pages, about a kilobyte each."""
 
+MOMENTS = frozenset(("signed_from", "signed_to", "true_from", "true_to"))
+"""Numbers of findings that are times, ns UTC."""
+
 
 class Page:
     """What every template is given."""
@@ -117,11 +120,22 @@ class Page:
         return f"{number} {self.t(f'ago_{unit}')}"
 
     def number_of(self, name: str, value: str) -> str:
-        """A number of a finding with its name; nanoseconds as seconds."""
-        words = name.removesuffix("_ns").replace("_", " ")
+        """A number of a finding with its name: times in plant time, other nanoseconds as seconds.
+
+        What an exchange states of a register has the register's name behind it.
+        """
+        kind, place, register = name.partition("_")
+        if kind not in ("closing", "opening"):
+            kind, place, register = name.removesuffix("_ns"), "", ""
+        words = self.code("num", kind) + (f" {register}" if place else "")
         value = value or "–"
-        if name.endswith("_ns") and value.lstrip("-").isdigit():
-            return f"{words} {numbers.significant(int(value) / 10**9)} s"
+        if value.lstrip("-").isdigit():
+            if name in MOMENTS:
+                value = self.moment(int(value))
+            elif name.endswith("_ns"):
+                value = f"{numbers.significant(int(value) / 10**9)} s"
+        elif name == "reason":
+            value = self.code("wait", value)
         return f"{words} {value}"
 
     def span(self, seconds: int) -> str:

@@ -46,6 +46,21 @@ def rules_of_the_engine():
     return rules - {"unknown_batch_tag"}  # of the books, which no page shows
 
 
+def numbers_of_findings():
+    """Names of the numbers of findings, read from the source that makes them."""
+    names = {"tier", "closing", "opening", "first", "second", "epoch", "after"}
+    names |= {"known_by", "u", "unit"}
+    for folder in ("footprint", "mrv", "ingest"):
+        for file in (REPO / folder).rglob("*.py"):
+            text = file.read_text()
+            for call in re.findall(r"_find\((.*)", text):
+                names |= set(re.findall(r"[ (]([a-z_]+)=(?!=)", call))
+            if "Finding(" in text or "Finding]" in text:
+                found = re.findall(r"""\("([a-z_]+)", (?:str|decimal_text|float_text)\(""", text)
+                names |= {name.removesuffix("_ns") for name in found}
+    return names
+
+
 def test_every_text_stands_in_both_languages():
     for key, (zh, en) in TEXTS.items():
         assert zh.strip(), key
@@ -88,6 +103,7 @@ def test_every_code_the_engine_writes_has_its_words():
     needed |= {f"health_{state}" for state in Health}
     needed |= {f"health_do_{state}" for state in ILL}
     needed |= {f"role_{role}" for role in Role}
+    needed |= {f"num_{name}" for name in numbers_of_findings()}
     live = (REPO / "meterprint" / "live.py").read_text()
     needed |= {f"trouble_{code}" for code in re.findall(r'Trouble\("([a-z_]+)"', live)}
     needed.add(f"trouble_{ENDED}")
