@@ -11,7 +11,7 @@ from markupsafe import Markup
 from dashboards import format as numbers
 from dashboards.kept import Kept
 from dashboards.page import Page
-from dashboards.read_model import LineNow
+from dashboards.shown import LineNow
 from footprint.exact import decimal_text, quotient_text
 
 ELECTRIC = ("kWh", "MWh")

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from dashboards import format as numbers
 from dashboards.access import Right, Who
 from dashboards.kept import Kept
-from dashboards.read_model import STALE_S, ReadModel
+from dashboards.read_model import ReadModel
+from dashboards.shown import STALE_S
 from dashboards.texts import LANGUAGES, choose_language, code, text
 from footprint.batch import MILLION, BatchResult
 from footprint.exact import decimal_text

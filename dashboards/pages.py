@@ -18,7 +18,8 @@ from dashboards.batch_page import batch_values
 from dashboards.line_card import card
 from dashboards.page import ROWS, Page
 from dashboards.pager import pager as pager_of
-from dashboards.read_model import STALE_S, AgentRow, InstrumentRow, ReadModel
+from dashboards.read_model import ReadModel
+from dashboards.shown import STALE_S, AgentRow, InstrumentRow
 from dashboards.texts import explanations
 from ingest.sorted_findings import Alike
 from mrv.errors import MeterprintError

@@ -11,7 +11,7 @@ from fastapi import Response
 
 from dashboards.instrument_order import Supported
 from dashboards.kept import Kept
-from dashboards.read_model import AgentRow, InstrumentRow
+from dashboards.shown import AgentRow, InstrumentRow
 from footprint.exact import decimal_text
 from footprint.rows import iso
 

@@ -16,17 +16,8 @@ from meterprint.site import open_site
 from mrv.strict_json import dumps
 from mrv.verification.note import SecretKey
 from tests.conftest import missing
+from tests.faults.test_restore import PLANT
 from tests.ingest.test_bridge import Publisher
-
-PLANT = """
-site: x
-lines: [{id: l}]
-products: [{id: p, unit: piece}]
-instruments:
-  - id: m
-    registers: [{id: e, kind: counter, unit: kWh, resolution: 0.1}]
-sources: [{id: e, line: l, instrument: m, register: e}]
-"""
 
 
 @pytest.mark.broker
