@@ -9,7 +9,7 @@ import random
 from dashboards.read_model import ReadModel
 from dashboards.stream import KEPT, Changes, stream
 from footprint.exact import decimal_text
-from tests.ingest.test_engine_shell import Plant
+from tests.ingest.random_plant import Plant
 
 
 class Shown:

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.source import RawReading
 from mrv.fact import REGISTRY
 from mrv.reporting.completeness import ChainLink, StreamChain
-from tests.ingest.test_engine_shell import CLOCK, STREAMS, Plant, S, agrees
+from tests.ingest.random_plant import CLOCK, STREAMS, Plant, S, agrees
 
 
 @pytest.fixture
